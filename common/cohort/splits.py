@@ -1,0 +1,58 @@
+"""Who is trained on, who is asked, who is in the gallery, and at which silo: the field's protocol as data.
+
+Frequent syndromes have more than six patients, rare ones two to six. A rare split divides the rare patients
+anew; figures for rare syndromes are means over all rare splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Setting(StrEnum):
+    """Test patients / gallery: F frequent, R rare syndromes."""
+
+    FF = "F/F"
+    RR = "R/R"
+    F_BOTH = "F/both"
+    R_BOTH = "R/both"
+
+
+@dataclass(frozen=True)
+class RareSplit:
+    """One division of the rare syndromes' photos into probes and gallery (photo ids)."""
+
+    test: tuple[str, ...]
+    gallery: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Photo ids by role. Patients never stand on both sides of a comparison.
+
+    ``silo_of``: photo id -> silo name, for every photo of train, val, and the galleries; probes have one too
+    where the split files say so. ``label_of``: photo id -> syndrome key. ``patient_of``: photo id -> patient id.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    frequent_gallery: tuple[str, ...]
+    frequent_test: tuple[str, ...]
+    rare: tuple[RareSplit, ...]
+    label_of: Mapping[str, str]
+    patient_of: Mapping[str, str]
+    silo_of: Mapping[str, str] = field(default_factory=dict)
+
+    def galleries(self, setting: Setting) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """(probes, gallery) for each split of a setting: one for F/F, one for each rare split otherwise."""
+        match setting:
+            case Setting.FF:
+                return [(self.frequent_test, self.frequent_gallery)]
+            case Setting.RR:
+                return [(split.test, split.gallery) for split in self.rare]
+            case Setting.F_BOTH:
+                return [(self.frequent_test, self.frequent_gallery + split.gallery) for split in self.rare]
+            case Setting.R_BOTH:
+                return [(split.test, self.frequent_gallery + split.gallery) for split in self.rare]
