@@ -1,0 +1,42 @@
+"""The update gate: what an update must satisfy before it may touch the shared model.
+
+A single NaN destroys every aggregation rule, so nothing is summed that has not passed here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.records import Parameters, Update
+
+
+def refusal(
+    update: Update, *, received: Parameters, run: str, round: int, silo: str, max_norm: float | None
+) -> str | None:
+    """Why ``update`` may not be aggregated, or None.
+
+    Args:
+        received: the parameters that were sent out; keys and shapes must match.
+        silo: who the update must come from.
+        max_norm: largest Euclidean norm of the whole delta; None for no bound.
+    """
+    if update.silo != silo:
+        return f"it names another silo ('{update.silo}')"
+    if (update.run, update.round) != (run, round):
+        return f"it belongs to run {update.run}, round {update.round}"
+    if update.patients < 1 or update.photos < update.patients:
+        return f"it counts {update.patients} patients and {update.photos} photos"
+    if not np.isfinite(update.loss):
+        return "its loss is not finite"
+    if set(update.delta) != set(received):
+        missing, extra = sorted(set(received) - set(update.delta)), sorted(set(update.delta) - set(received))
+        return f"parameters missing {missing[:3]}, unknown {extra[:3]}"
+    for name, value in received.items():
+        if update.delta[name].shape != value.shape:
+            return f"parameter '{name}' has shape {update.delta[name].shape}, not {value.shape}"
+    squares = sum(float(np.square(delta, dtype=np.float64).sum()) for delta in update.delta.values())
+    if not np.isfinite(squares):
+        return "a parameter is not finite"
+    if max_norm is not None and squares > max_norm**2:
+        return f"its norm {squares**0.5:.3g} exceeds {max_norm:.3g}"
+    return None

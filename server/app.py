@@ -1,0 +1,31 @@
+"""Flower's ServerApp, thin: it asks the provider for the run and leads its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.federation import Coordination, provider
+from server.rounds import OnRound, run_rounds
+
+
+def build(
+    coordination: Callable[[Context], Coordination], *, on_round: OnRound = lambda checkpoint: None
+) -> ServerApp:
+    """A ServerApp that leads the run which ``coordination`` names."""
+    server = ServerApp()
+
+    @server.main()
+    def main(grid: Grid, context: Context) -> None:
+        run_rounds(grid, coordination(context), on_round=on_round)
+
+    return server
+
+
+def _by_provider(context: Context) -> Coordination:
+    return provider(str(context.run_config["provider"])).coordination(context.run_config)
+
+
+app = build(_by_provider)

@@ -1,0 +1,82 @@
+"""The coordinator's state between rounds: one file, written whole, from which a run goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from common.errors import RunError
+from common.records import Parameters, digest
+from common.storage import write_bytes
+
+VERSION = 1
+FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class RoundSummary:
+    """What happened in a round: who counted, who did not and why.
+
+    ``losses``: mean training loss by included silo. ``excluded``: reason by silo. ``discarded``: too few
+    valid updates, so the shared model stayed as it was.
+    """
+
+    round: int
+    seconds: float
+    losses: dict[str, float]
+    excluded: dict[str, str]
+    discarded: bool
+    update_norm: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The shared model after ``len(history)`` rounds of ``run``."""
+
+    run: str
+    parameters: Parameters = field(repr=False)
+    history: tuple[RoundSummary, ...] = ()
+
+    @property
+    def round(self) -> int:
+        """Rounds done."""
+        return len(self.history)
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint atomically: weights and history are never of different rounds."""
+    state = {
+        "version": VERSION,
+        "run": checkpoint.run,
+        "history": [asdict(summary) for summary in checkpoint.history],
+        "digest": digest(checkpoint.parameters),
+    }
+    arrays = {name: np.ascontiguousarray(value) for name, value in checkpoint.parameters.items()}
+    write_bytes(folder / FILE, save(arrays, metadata={"state": json.dumps(state, sort_keys=True)}))
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """The folder's checkpoint, or None where there is none.
+
+    Raises:
+        RunError: the file is damaged, altered or of another version.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        content = path.read_bytes()
+        parameters = load(content)
+        length = int.from_bytes(content[:8], "little")
+        state = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["state"])
+        history = tuple(RoundSummary(**summary) for summary in state["history"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged", remedy="remove it to start the run afresh") from error
+    if state["version"] != VERSION or state["digest"] != digest(parameters):
+        raise RunError(f"{path} is altered or of another version", remedy="remove it to start the run afresh")
+    return Checkpoint(state["run"], parameters, history)

@@ -1,0 +1,197 @@
+"""The round loop: deadline, quorum of valid replies, gate, mean, checkpoint.
+
+Flower's strategies aggregate whoever replied, even one hospital alone, and always begin at round 1; so the loop is
+ours and Flower carries the messages. With the same responders the result is the same to the bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from common.errors import RunError, TrainingError
+from common.federation import Coordination
+from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update
+from server import checkpoints
+from server.aggregation.gate import refusal
+from server.aggregation.means import weighted_mean
+from server.checkpoints import Checkpoint, RoundSummary
+
+MOST_DISCARDED_IN_A_ROW = 3
+POLL_SECONDS = 0.02
+
+OnRound = Callable[[Checkpoint], None]
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The valid updates of a round, and why the other silos have none."""
+
+    updates: tuple[Update, ...]
+    excluded: Mapping[str, str]
+
+
+def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda checkpoint: None) -> Checkpoint:
+    """Train until ``run.rounds`` rounds are done, from the newest checkpoint of ``run.folder`` if there is one.
+
+    Args:
+        on_round: called after each checkpoint is safely on disk.
+
+    Raises:
+        TrainingError: too few silos, or three rounds in a row without a quorum of valid updates.
+        RunError: the checkpoint belongs to another run or cannot be written.
+    """
+    checkpoint = checkpoints.read(run.folder) or Checkpoint(run.run, run.initial)
+    if checkpoint.run != run.run:
+        raise RunError(f"{run.folder} holds run '{checkpoint.run}', not '{run.run}'", remedy="use another folder")
+    nodes = find_silos(grid, run)
+    while checkpoint.round < run.rounds:
+        checkpoint = _round(grid, run, nodes, checkpoint)
+        checkpoints.write(run.folder, checkpoint)
+        on_round(checkpoint)
+        _stop_if_hopeless(checkpoint, run)
+    return checkpoint
+
+
+def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
+    """The node of each silo of the run that answers, in sorted silo order.
+
+    Raises:
+        TrainingError: fewer silos than the quorum answer before the deadline, or two nodes claim one name.
+    """
+    end = time.monotonic() + run.deadline_s
+    found: dict[str, int] = {}
+    asked: set[int] = set()
+    while len(found) < len(run.silos) and time.monotonic() < end:
+        fresh = [node for node in sorted(grid.get_node_ids()) if node not in asked]
+        asked.update(fresh)
+        for node, reply in _ask(grid, "query.describe", fresh, RecordDict, seconds=end - time.monotonic()):
+            description = _description(reply)
+            if description is None or description.silo not in run.silos:
+                continue
+            if description.silo in found:
+                raise TrainingError(f"two nodes say that they are '{description.silo}'", remedy="stop one of them")
+            found[description.silo] = node
+        if not fresh:
+            time.sleep(POLL_SECONDS)
+    if len(found) < max(2, run.quorum):
+        missing = sorted(set(run.silos) - set(found))
+        raise TrainingError(
+            f"{len(found)} of {len(run.silos)} silos answered within {run.deadline_s:.0f} s; missing {missing}",
+            remedy="start the missing silos, or lower the quorum (never below two)",
+        )
+    return dict(sorted(found.items(), key=lambda item: item[0].encode()))
+
+
+def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Checkpoint) -> Checkpoint:
+    started = time.monotonic()
+    number = before.round + 1
+    replies = _collect(grid, run, nodes, before.parameters, number)
+    discarded = len(replies.updates) < max(2, run.quorum)
+    parameters, norm = before.parameters, 0.0
+    if not discarded:
+        mean = weighted_mean(replies.updates, patient_cap=run.patient_cap)
+        parameters = {name: value + mean[name] for name, value in before.parameters.items()}
+        norm = float(np.sqrt(sum(np.square(delta, dtype=np.float64).sum() for delta in mean.values())))
+    summary = RoundSummary(
+        round=number,
+        seconds=time.monotonic() - started,
+        losses={update.silo: update.loss for update in replies.updates},
+        excluded=dict(replies.excluded),
+        discarded=discarded,
+        update_norm=norm,
+    )
+    return Checkpoint(run.run, parameters, (*before.history, summary))
+
+
+def _collect(
+    grid: Grid, run: Coordination, nodes: Mapping[str, int], parameters: Parameters, number: int
+) -> Replies:
+    request = TrainRequest(run.run, number, run.seed, run.model, run.plan, parameters).to_record
+    silo_of = {node: silo for silo, node in nodes.items()}
+    excluded = dict.fromkeys(silo_of.values(), f"no reply within {run.deadline_s:.0f} s")
+    excluded |= {silo: "not connected" for silo in run.silos if silo not in nodes}
+    updates = []
+    for node, reply in _ask(grid, "train.round", silo_of, request, seconds=run.deadline_s, group=str(number)):
+        silo = silo_of[node]
+        answer = _update(reply)
+        if isinstance(answer, Update):
+            reason = refusal(
+                answer,
+                received=parameters,
+                run=run.run,
+                round=number,
+                silo=silo,
+                max_norm=run.max_update_norm,
+            )
+        else:
+            reason = answer
+        if reason is None and isinstance(answer, Update):
+            updates.append(answer)
+            del excluded[silo]
+        else:
+            excluded[silo] = str(reason)
+    return Replies(tuple(sorted(updates, key=lambda update: update.silo.encode())), excluded)
+
+
+def _ask(
+    grid: Grid,
+    kind: str,
+    nodes: Iterable[int],
+    content: Callable[[], RecordDict],
+    *,
+    seconds: float,
+    group: str = "0",
+) -> Iterable[tuple[int, Message]]:
+    """Each node's reply, as it comes, until the deadline.
+
+    Replies are matched by message id: the error reply of a dead node names the wrong source.
+    """
+    targets = list(nodes)
+    messages = [Message(content(), node, kind, ttl=max(seconds, 1.0) + 60, group_id=group) for node in targets]
+    pending = dict(zip(grid.push_messages(messages), targets, strict=True))
+    end = time.monotonic() + seconds
+    while pending:
+        for reply in grid.pull_messages(list(pending)):
+            node = pending.pop(reply.metadata.reply_to_message_id, None)
+            if node is not None:
+                yield node, reply
+        if pending:
+            if time.monotonic() >= end:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _description(reply: Message) -> SiloDescription | None:
+    if reply.has_error():
+        return None
+    try:
+        return SiloDescription.from_record(reply.content)
+    except TrainingError:
+        return None
+
+
+def _update(reply: Message) -> Update | str:
+    """The update, or why there is none."""
+    if reply.has_error():
+        return f"its client failed ({str(reply.error.reason)[:200]})"
+    try:
+        answer = Update.from_record(reply.content)
+    except TrainingError as error:
+        return error.what
+    return answer.reason if isinstance(answer, Refusal) else answer
+
+
+def _stop_if_hopeless(checkpoint: Checkpoint, run: Coordination) -> None:
+    recent = checkpoint.history[-MOST_DISCARDED_IN_A_ROW:]
+    if len(recent) == MOST_DISCARDED_IN_A_ROW and all(summary.discarded for summary in recent):
+        reasons = "; ".join(f"{silo}: {reason}" for silo, reason in sorted(recent[-1].excluded.items()))
+        raise TrainingError(
+            f"{MOST_DISCARDED_IN_A_ROW} rounds in a row lacked a quorum of {max(2, run.quorum)} ({reasons})",
+            remedy="mend the named silos, then resume the run",
+        )
