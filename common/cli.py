@@ -1,0 +1,96 @@
+"""The ``phenofed`` command: finds its sub-commands by entry point and turns errors into one line.
+
+Each folder registers its own commands under the group ``phenofed.commands``: a callable that takes the typer
+application. What is not installed is not offered.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from common.errors import PhenofedError
+
+GROUP = "phenofed.commands"
+INTERRUPTED = 130
+
+EPILOG = (
+    "Exit codes: 0 done, 2 wrong usage, 3 settings, 4 cohort, 5 photo, 6 weights, 7 training, 8 encryption, "
+    "9 run folder, 10 disclosure refused, 130 interrupted. Research use only; not a medical device."
+)
+
+
+def application() -> typer.Typer:
+    """The command with every installed sub-command."""
+    app = typer.Typer(
+        name="phenofed",
+        help="Federated facial phenotyping of rare genetic syndromes.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        point.load()(app)
+    return app
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"phenofed {importlib.metadata.version('phenofed')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; exit with the code that the error class documents."""
+    _be_quiet()
+    # A service manager ends a process with SIGTERM: leave by the same way as Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    console = Console(stderr=True)
+    try:
+        application()(standalone_mode=False)
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except PhenofedError as error:
+        return _say(console, str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _say(console, "interrupted; nothing written so far is lost", INTERRUPTED)
+    except Exception as error:
+        # click's errors carry an exit code and print themselves; anything else is a bug and keeps its traceback.
+        if hasattr(error, "exit_code") and hasattr(error, "show"):
+            error.show()
+            return int(error.exit_code)
+        raise
+    return 0
+
+
+def _say(console: Console, text: str, code: int) -> int:
+    console.print("[bold red]phenofed:[/]", text.replace("\n", " "), highlight=False, soft_wrap=True)
+    return code
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _be_quiet() -> None:
+    """No telemetry, no update checks, no installation at run time: nothing leaves unasked."""
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+    os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
