@@ -67,7 +67,8 @@ class Photo(Record):
 
     ``landmarks``: eyes, nose, mouth corners in pixels of the file after its EXIF orientation, in the order
     of ``common.faces.align.TEMPLATE`` (image left to right), or None where a detector must find them.
-    ``box``: x1, y1, x2, y2 of the face in the same pixels.
+    ``box``: x1, y1, x2, y2 of the face in the same pixels. ``source``: the row that listed it, ``file:line``.
+    ``aligned``: the file is a crop on the template already.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
@@ -76,6 +77,7 @@ class Photo(Record):
     source: str = ""
     landmarks: tuple[Point, Point, Point, Point, Point] | None = None
     box: tuple[float, float, float, float] | None = None
+    aligned: bool = False
 
 
 class Syndrome(Record):

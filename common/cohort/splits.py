@@ -6,7 +6,7 @@ anew; figures for rare syndromes are means over all rare splits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -56,3 +56,24 @@ class Protocol:
                 return [(self.frequent_test, self.frequent_gallery + split.gallery) for split in self.rare]
             case Setting.R_BOTH:
                 return [(split.test, self.frequent_gallery + split.gallery) for split in self.rare]
+
+    def restricted_to(self, photo_ids: Iterable[str]) -> Protocol:
+        """The protocol over these photos only, as after an import that refused some."""
+        wanted = set(photo_ids)
+
+        def kept(photos: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(photo for photo in photos if photo in wanted)
+
+        def among(mapping: Mapping[str, str]) -> dict[str, str]:
+            return {photo: value for photo, value in mapping.items() if photo in wanted}
+
+        return Protocol(
+            train=kept(self.train),
+            val=kept(self.val),
+            frequent_gallery=kept(self.frequent_gallery),
+            frequent_test=kept(self.frequent_test),
+            rare=tuple(RareSplit(test=kept(split.test), gallery=kept(split.gallery)) for split in self.rare),
+            label_of=among(self.label_of),
+            patient_of=among(self.patient_of),
+            silo_of=among(self.silo_of),
+        )
