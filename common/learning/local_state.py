@@ -1,0 +1,44 @@
+"""What a silo keeps between rounds and never sends: classifier rows, and what it computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.models.head import ClassRows
+
+
+@dataclass
+class LocalState:
+    """``seed`` drives what is drawn once for all rounds, so that a resumed run draws the same again.
+
+    ``rows``: the silo's classifier, made at its first round. ``anchors`` (n, d): embeddings before training.
+    ``features`` (views, n, d): outputs of a frozen backbone, a cache that ``tensors`` leaves out.
+    """
+
+    seed: int
+    rows: ClassRows | None = None
+    anchors: Tensor | None = None
+    features: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What must outlive the process, by name."""
+        kept: dict[str, Tensor] = {}
+        if self.rows is not None:
+            kept |= {"rows": self.rows.rows.detach().clone(), "labels": self.rows.labels.clone()}
+        if self.anchors is not None:
+            kept["anchors"] = self.anchors.clone()
+        return kept
+
+    @classmethod
+    def restored(cls, seed: int, tensors: Mapping[str, Tensor]) -> LocalState:
+        """The state whose ``tensors`` these were."""
+        state = cls(seed, anchors=tensors.get("anchors"))
+        if "rows" in tensors:
+            state.rows = ClassRows(tensors["labels"], tensors["rows"])
+            with torch.no_grad():  # exactly as kept: the constructor normalises
+                state.rows.rows.copy_(tensors["rows"])
+        return state
