@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common import ontology
-from common.cohort.schema import Consent, Purpose
+from common.cohort.schema import Consent, Patient, Photo, Purpose
 
 Sex = Literal["female", "male"]
 
@@ -112,6 +112,22 @@ def merge(rows: Sequence[Attributes]) -> Attributes:
         pmid=_only({row.pmid for row in rows if row.pmid}),
         consent=Consent(purposes=purposes, expires=min(expiries, default=None)),
         unknown_terms=sum(row.unknown_terms for row in rows),
+    )
+
+
+def patient(id: str, photos: tuple[Photo, ...], syndrome: str | None, facts: Attributes) -> Patient:
+    """The record of a patient with these facts."""
+    return Patient(
+        id=id,
+        photos=photos,
+        syndrome=syndrome,
+        hpo_present=facts.hpo_present,
+        hpo_absent=facts.hpo_absent,
+        age_years=facts.age_years,
+        sex=facts.sex,
+        ancestry=facts.ancestry,
+        pmid=facts.pmid,
+        consent=facts.consent,
     )
 
 

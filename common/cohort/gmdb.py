@@ -206,20 +206,8 @@ def _patients(listing: _Listing, metadata: _Metadata, notes: list[str]) -> tuple
     for patient, photos in sorted(photos_of.items(), key=lambda item: _natural(item[0])):
         facts = attributes.merge([metadata.attributes[photo.id] for photo in photos])
         unknown += facts.unknown_terms
-        patients.append(
-            Patient(
-                id=patient,
-                photos=tuple(sorted(photos, key=lambda photo: _natural(photo.id))),
-                syndrome=listing.label_of[patient],
-                hpo_present=facts.hpo_present,
-                hpo_absent=facts.hpo_absent,
-                age_years=facts.age_years,
-                sex=facts.sex,
-                ancestry=facts.ancestry,
-                pmid=facts.pmid,
-                consent=facts.consent,
-            )
-        )
+        ordered = tuple(sorted(photos, key=lambda photo: _natural(photo.id)))
+        patients.append(attributes.patient(patient, ordered, listing.label_of[patient], facts))
     if unknown:
         notes.append(f"{unknown} entries among the features are no HPO identifiers and were left out")
     return tuple(patients)

@@ -1,14 +1,15 @@
 """A cohort with its crops on disk: written whole or not at all, checked by hash when read.
 
 The folder holds ``cohort.json``, ``crops.npy`` and ``manifest.json``, readable by its owner only: crops are
-biometric data. Paths of the original photos are not kept, since file names may name people; the hash of each
-photo stays as the link to it.
+biometric data. Names of photo files and packets are not kept, since they may name people; the hash of each photo
+stays as the link to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,7 @@ _PROTOCOL: TypeAdapter[Protocol] = TypeAdapter(Protocol)
 _REFUSED: TypeAdapter[list[Refused]] = TypeAdapter(list[Refused])
 _FILES = ("cohort.json", "crops.npy")
 _NPY_HEADER = 1024
+_TABLE_ROW = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ def save(
             raise CohortError(f"crop of photo {photo} is no (112, 112, 3) uint8 array", remedy="align it first")
     content = {
         "schema": SCHEMA,
-        "cohort": _without_paths(kept).model_dump(mode="json"),
+        "cohort": _unnamed(kept).model_dump(mode="json"),
         "protocol": None if protocol is None else _PROTOCOL.dump_python(protocol.restricted_to(ids), mode="json"),
         "photo_ids": ids,
-        "refused": _REFUSED.dump_python(list(refused), mode="json"),
+        "refused": _REFUSED.dump_python(
+            [entry if entry.line else Refused("", 0, entry.reason) for entry in refused], mode="json"
+        ),
     }
     temporary: Path | None = None
     try:
@@ -158,9 +162,19 @@ def with_photos(cohort: Cohort, photo_ids: Iterable[str]) -> Cohort:
     return cohort.model_copy(update={"patients": tuple(patients)})
 
 
-def _without_paths(cohort: Cohort) -> Cohort:
+def _unnamed(cohort: Cohort) -> Cohort:
+    """The cohort without names of photo and packet files; rows of a table keep their ``file:line``."""
+
     def bare(patient: Patient) -> Patient:
-        photos = tuple(photo.model_copy(update={"path": Path("crops.npy")}) for photo in patient.photos)
+        photos = tuple(
+            photo.model_copy(
+                update={
+                    "path": Path("crops.npy"),
+                    "source": photo.source if _TABLE_ROW.search(photo.source) else "",
+                }
+            )
+            for photo in patient.photos
+        )
         return patient.model_copy(update={"photos": photos})
 
     return cohort.model_copy(update={"patients": tuple(bare(patient) for patient in cohort.patients)})
