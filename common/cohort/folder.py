@@ -5,7 +5,8 @@
 
 Required are photo (a path below the folder), patient (a pseudonym) and syndrome (empty while unsolved; an OMIM,
 ORPHA or MONDO identifier, or any short label). The others are optional, among them identifiers, hpo_absent,
-ancestry, pmid, consent (yes or no), and the landmarks kp1_x .. kp5_y in pixels of the upright photo. Unknown columns are ignored.
+ancestry, pmid, consent (yes or no), and the landmarks kp1_x .. kp5_y in pixels of the upright photo.
+Unknown columns are ignored.
 """
 
 from __future__ import annotations

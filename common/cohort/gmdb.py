@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from common import ontology
 from common.cohort import attributes, gmdb_files, gmdb_protocol, gmdb_silos
 from common.cohort.reading import ReadResult, Refused, require_usable
@@ -126,6 +124,8 @@ class _Listing:
         patient, label = _plain(row["subject"]), _plain(row["label"])
         if not photo or not patient or not label:
             return "has no image_id, subject or label"
+        if not all(text.isprintable() and len(text) <= 64 for text in (photo, patient, label)):
+            return "has an image_id, subject or label that is too long or cannot be printed"
         if photo in self.unusable:
             return self.unusable[photo]
         if self.patient_of.get(photo, patient) != patient:
@@ -135,13 +135,9 @@ class _Listing:
         if photo not in self.photos:
             try:
                 record = self.files.photo(photo, source=f"{row.file}:{row.line}")
-                Patient(id=patient, photos=(record,))
-                Syndrome(key=label, name=label)
             except PhotoError as error:
                 self.unusable[photo] = error.what
                 return error.what
-            except ValidationError:
-                return "has an image_id, subject or label that is too long"
             self.photos[photo] = record
             self.patient_of[photo] = patient
             self.label_of[patient] = label

@@ -73,7 +73,7 @@ def save(
         CohortError: ``folder`` holds something already (``replace`` allows an earlier store), no photo has a
             crop, a crop is no (112, 112, 3) uint8 array, or the disk refuses.
     """
-    _check_target(folder, replace)
+    check_target(folder, replace=replace)
     kept = with_photos(cohort, crops.keys())
     ids = tuple(photo.id for _, photo in kept.photos())
     if not ids:
@@ -151,6 +151,18 @@ def load(folder: Path) -> StoredCohort:
     return StoredCohort(cohort=cohort, protocol=protocol, crops=crops, photo_ids=ids, refused=refused)
 
 
+def check_target(folder: Path, *, replace: bool = False) -> None:
+    """Check that ``save`` may write to ``folder``.
+
+    Raises:
+        CohortError: it holds something, and not an earlier store that ``replace`` allows to go.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (replace and (folder / "manifest.json").is_file()):
+        raise CohortError(f"{folder} exists already", remedy="choose another folder or remove it first")
+
+
 def with_photos(cohort: Cohort, photo_ids: Iterable[str]) -> Cohort:
     """The cohort with only these photos, and without patients that have none of them."""
     wanted = set(photo_ids)
@@ -182,13 +194,6 @@ def _unnamed(cohort: Cohort) -> Cohort:
 
 def _json(content: object) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
-
-
-def _check_target(folder: Path, replace: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (replace and (folder / "manifest.json").is_file()):
-        raise CohortError(f"{folder} exists already", remedy="choose another folder or remove it first")
 
 
 def _move(temporary: Path, folder: Path) -> None:

@@ -26,7 +26,6 @@ MAX_FILE = 256 << 20
 
 _OVERLAP = 0.3
 _MOST_FACES = 100
-_ERRORS_ONLY = 2
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class Detector:
         # The bytes that were hashed are the bytes that run; reading the path again could give others.
         model = np.frombuffer(content, dtype=np.uint8)
         # OpenCV 5 warns on each load that its new engine knows no other targets than the CPU.
-        level = cv2.setLogLevel(_ERRORS_ONLY)  # type: ignore[attr-defined]
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             self._network = cv2.FaceDetectorYN.create(
                 "onnx",
@@ -81,7 +81,7 @@ class Detector:
                 remedy="use YuNet of 2023 with a dynamic input size",
             ) from error
         finally:
-            cv2.setLogLevel(level)  # type: ignore[attr-defined]
+            cv2.utils.logging.setLogLevel(level)
 
     def detect(self, image: Pixels) -> list[Face]:
         """The faces in an RGB image (h, w, 3) uint8, the principal one first; empty where there is none.
