@@ -91,14 +91,14 @@ def paint_eyes(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
             lid = np.concatenate([upper, crease[::-1]])
             canvas.fill(lid, tint(skin, 0.94), 0.5, soft=0.5)
         long = excess(t["lash_length"], 0.6)
-        reach = 0.8 + 0.75 * long
+        reach = 0.8 + 0.62 * long
         hairs = [
             np.array([upper[i], upper[i] + (side * reach * (0.25 + 0.6 * _SPAN[i]), -reach)])
             for i in range(5, 15, 1 if long else 2)
         ]
-        canvas.strokes(hairs, lash, 0.5, min(0.95, 0.3 + 0.25 * long) * (1 - 0.4 * g.child))
+        canvas.strokes(hairs, lash, 0.45, min(0.9, 0.25 + 0.22 * long) * (1 - 0.4 * g.child), soft=0.15)
         if long:
-            canvas.strokes([p * (1, 1) for p in _lower_lashes(lower, side, reach)], lash, 0.4, 0.2 * long)
+            canvas.strokes(_lower_lashes(lower, side, reach), lash, 0.4, 0.2 * long)
         fold = excess(t["epicanthus"])
         if fold:
             _epicanthus(canvas, g, side, upper, skin, dark_skin, fold)
@@ -135,10 +135,10 @@ def brow_line(g: Geometry, side: int) -> Points:
     outer = g.eye_x + 10.8
     y = g.brow_y + 0.6 * excess(t["asymmetry"], 0.5) * side
     points = [
-        (inner, y + 1.3 + 0.15 * t["brow_arch"]),
-        (inner + 0.28 * (outer - inner), y - 0.25 * arch),
-        (inner + 0.62 * (outer - inner), y - 1.35 * arch),
-        (outer, y + 1.6 + 0.35 * t["brow_arch"]),
+        (inner, y + 0.2 + 0.35 * t["brow_arch"]),
+        (inner + 0.3 * (outer - inner), y - 0.75 - 0.15 * t["brow_arch"]),
+        (inner + 0.64 * (outer - inner), y - 1.1 * arch),
+        (outer, y + 2.0 + 0.3 * t["brow_arch"]),
     ]
     return curve(points, steps=6) * (side, 1)
 
@@ -162,9 +162,9 @@ def paint_brows(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
         below = line + np.stack([0 * width, 0.5 * width], 1)
         shape = np.concatenate([above[:keep], below[:keep][::-1]])
         canvas.fill(shape, hair, 0.78 * density, soft=0.55)
-        lean = np.interp(place, [0, 0.5, 1], [0.25, 1.1, 1.6])[:, None] * (side, 0) + (0, 0.1)
-        hairs = [np.array([below[i], above[i] + lean[i] * (0.4 + 0.4 * thick)]) for i in range(0, keep, 1)]
-        canvas.strokes(hairs, tint(hair, 0.75), 0.45, 0.65 * density)
+        lean = np.interp(place, [0, 0.4, 1], [0.5, 1.6, 2.4])[:, None] * (side, 0) + (0, 0.3)
+        hairs = [np.array([below[i], above[i] + lean[i] * (0.3 + 0.42 * width[i])]) for i in range(keep - 2)]
+        canvas.strokes(hairs, tint(hair, 0.7), 0.5, 0.6 * density, soft=0.25)
     meet = excess(t["synophrys"], 0.7)
     if meet:
         inner = abs(brow_line(g, 1)[0, 0]) + 0.8
@@ -173,7 +173,6 @@ def paint_brows(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
         bridge = curve([(-inner, y), (0, y + 0.7), (inner, y)], steps=5)
         shape = np.concatenate([bridge - (0, size), (bridge + (0, size))[::-1]])
         canvas.fill(shape, hair, min(0.85, 0.3 * meet), soft=0.7)
-        hairs = [
-            np.array([(u, y + size + 0.6), (u * 0.92, y - size - 0.4)]) for u in np.linspace(-inner, inner, 11)
-        ]
-        canvas.strokes(hairs, tint(hair, 0.75), 0.45, min(0.7, 0.32 * meet))
+        places = np.linspace(-inner, inner, 13)
+        hairs = [np.array([(u, y + size + 0.5), (u * 0.86, y - size)]) for u in places]
+        canvas.strokes(hairs, tint(hair, 0.7), 0.5, min(0.6, 0.28 * meet), soft=0.3)

@@ -40,7 +40,7 @@ class Geometry:
     corner_drop: float
     opening: float
     chin_y: float
-    chin_half: float
+    chin_shape: float
     jaw_half: float
     cheek_half: float
     temple_half: float
@@ -79,7 +79,7 @@ def measure(
     chin = (13.4 + 1.55 * t["chin_length"] + 0.7 * man) * lower
     chin_y = lip_bottom_y - 0.55 * gap + max(5.0, chin) * stretch
     cheek = (38.0 + 1.15 * t["face_width"]) * (1.0 + 0.03 * child)
-    jaw = 30.5 + 1.2 * t["jaw_width"] + 0.7 * t["face_width"] + 1.2 * man + 0.7 * t["cheek_fullness"]
+    jaw = 30.0 + 1.2 * t["jaw_width"] + 0.7 * t["face_width"] + 1.2 * man + 0.9 * t["cheek_fullness"]
     temple = 36.2 + 1.2 * t["forehead_width"] + 0.5 * t["face_width"] + 0.9 * child
     vertex = -(62.0 + 1.8 * t["forehead_height"] + 3.5 * child + 0.5 * t["frontal_bossing"]) * stretch
     hairline = -(37.5 + 1.5 * t["forehead_height"] + 2.1 * t["hairline"] + 2.0 * child) * stretch
@@ -94,7 +94,7 @@ def measure(
         eye_half_width=max(4.6, 7.4 + 0.5 * t["fissure_length"]) * (1 + 0.02 * child),
         lid_up=max(1.0, lid_up - 0.35 * smile),
         lid_low=max(0.9, 2.3 * math.exp(0.08 * t["fissure_height"]) + 0.12 * prominent - 0.45 * max(0.0, smile)),
-        slant=0.035 + 0.062 * t["fissure_slant"],
+        slant=0.035 + 0.08 * t["fissure_slant"],
         iris=3.75 * (1 + 0.05 * child),
         brow_y=-9.4 - 0.75 * t["brow_height"] + 0.25 * t["eye_depth"] + 0.9 * man - 0.8 * child,
         nasion_y=-2.5,
@@ -108,15 +108,15 @@ def measure(
         corner_drop=-0.75 * t["mouth_corners"] - 1.7 * smile,
         opening=gap,
         chin_y=chin_y,
-        chin_half=max(5.0, 13.5 - 1.7 * t["chin_point"] + 0.8 * man + 0.35 * t["chin_length"]),
-        jaw_half=jaw * (1.0 + 0.01 * t["chin_length"]) - 0.5 * t["chin_point"],
+        chin_shape=min(0.95, max(0.32, 0.52 + 0.075 * t["chin_point"] - 0.05 * man - 0.05 * child)),
+        jaw_half=jaw - 0.6 * t["chin_point"],
         cheek_half=cheek + 0.35 * t["malar"],
         temple_half=temple,
         brow_half=0.5 * (temple + cheek) + 0.2,
         vertex_y=vertex,
         hairline_y=min(hairline, -20.0),
-        ear_y=9.5 - 1.9 * t["ear_position"],
-        ear_height=27.0 * math.exp(0.085 * t["ear_size"]) * (1 - 0.06 * child),
+        ear_y=9.5 - 2.2 * t["ear_position"],
+        ear_height=27.0 * math.exp(0.105 * t["ear_size"]) * (1 - 0.06 * child),
         ear_width=6.4 * math.exp(0.06 * t["ear_size"] + 0.17 * t["ear_protrusion"]),
     )
 

@@ -1,4 +1,4 @@
-"""The outline of the face, ears, neck and hair."""
+"""Ears, neck and hair."""
 
 from __future__ import annotations
 
@@ -6,54 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.faces.canvas import LEFT, TOP, Canvas, Points, curve, mirror
+from simulations.faces.canvas import Canvas, Points, curve
+from simulations.faces.contours import ear
 from simulations.faces.eyes import tint
 from simulations.faces.face import Face, Rgb
-from simulations.faces.geometry import Geometry, excess
-
-
-def outline(g: Geometry) -> Points:
-    """The closed contour of the face and forehead, (n, 2)."""
-    chin, jaw = g.chin_y, g.jaw_half
-    mid = 0.5 * (g.mouth_y + g.lip_bottom_y)
-    right = [
-        (0.0, g.vertex_y),
-        (0.62 * g.temple_half, g.vertex_y + 6.5),
-        (g.temple_half, 0.52 * g.vertex_y),
-        (g.brow_half + 0.35 * g.t["frontal_bossing"], -13.0),
-        (g.cheek_half, 6.0),
-        (0.52 * g.cheek_half + 0.48 * jaw + 1.3, 24.0 - 0.5 * g.child),
-        (jaw, mid - 3.5),
-        (0.5 * (jaw + g.chin_half) + 1.4, 0.45 * mid + 0.55 * chin),
-        (g.chin_half * 0.72, chin - 1.5),
-    ]
-    skew = 0.8 * excess(g.t["asymmetry"], 0.5)
-    left = [(-x - (skew if y > 0 else 0.0), y) for x, y in reversed(right[1:])]
-    return curve([*right, (0.0, chin), *left], closed=True)
-
-
-def ear(g: Geometry, side: int) -> Points:
-    """The contour of one ear, (n, 2)."""
-    top, tall, wide = g.ear_y - 0.5 * g.ear_height, g.ear_height, g.ear_width
-    root = 0.5 * (g.brow_half + g.cheek_half) - 1.2
-    low_root = root - max(0.0, (g.ear_y - 9.0) * 0.28)
-    flare = 0.35 * max(0.0, g.t["ear_protrusion"])
-    return mirror(
-        curve(
-            [
-                (root - 1.0, top + 0.22 * tall),
-                (root + 0.32 * wide + flare, top + 0.03 * tall),
-                (root + 0.85 * wide + flare, top + 0.07 * tall),
-                (root + wide + flare, top + 0.28 * tall),
-                (root + 0.82 * wide, top + 0.58 * tall),
-                (low_root + 0.48 * wide, top + 0.88 * tall),
-                (low_root + 0.05 * wide, top + tall),
-                (low_root - 2.2, top + 0.9 * tall),
-            ],
-            closed=True,
-        ),
-        side,
-    )
+from simulations.faces.geometry import Geometry
 
 
 def paint_ears(canvas: Canvas, g: Geometry, skin: Rgb) -> None:
@@ -165,12 +122,11 @@ def _strands(canvas: Canvas, face: Face) -> NDArray[np.float32]:
     random = np.random.default_rng(face.appearance.texture_seed)
     shape = (10, 76) if face.appearance.style != "curly" else (46, 46)
     noise = random.normal(0, 1, shape).astype(np.float32)
-    texture = cv2.resize(noise, (canvas.side, canvas.side), interpolation=cv2.INTER_CUBIC)
-    rows = (np.arange(canvas.side, dtype=np.float32) / canvas.scale + TOP)[:, None]
-    columns = (np.arange(canvas.side, dtype=np.float32) / canvas.scale + LEFT)[None, :]
+    x, y = canvas.grid(1.0)
+    texture = 0.92 + 0.16 * cv2.resize(noise, (len(x), len(y)), interpolation=cv2.INTER_CUBIC)
     # Light from above: a sheen across the crown.
-    sheen = 0.22 * np.exp(-0.5 * ((rows + 52.0 - 0.012 * columns**2) / 7.0) ** 2)
-    return 0.92 + 0.16 * texture + sheen
+    texture += 0.22 * np.exp(-0.5 * ((y[:, None] + 52.0 - 0.012 * x[None, :] ** 2) / 7.0) ** 2)
+    return cv2.resize(texture, (canvas.side, canvas.side), interpolation=cv2.INTER_LINEAR)
 
 
 def _cover(
@@ -180,5 +136,5 @@ def _cover(
     if not len(rows):
         return
     first, end = int(rows[0]), int(rows[-1]) + 1
-    paint = brightness[first:end, :, None] * np.asarray(colour, np.float32) + np.float32(6.0)
-    canvas.cover(paint, mask[first:end], opacity, first)
+    rows = brightness[first:end]
+    canvas.cover([rows * np.float32(part) + np.float32(6.0) for part in colour], mask[first:end], opacity, first)

@@ -27,10 +27,10 @@ def paint_nose(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
         ]
         line = mirror(curve(wing, steps=5), side)
         canvas.strokes([line], dark, 1.0, 0.34, soft=0.6)
-        tall = float(np.clip(1.0 + 0.36 * turned, 0.4, 2.6))
+        tall = float(np.clip(0.85 + 0.36 * turned, 0.35, 2.6))
         x = side * (0.48 * g.ala_half + 0.2)
         canvas.spot(x, base - 0.3 * tall, 0.24 * g.ala_half + 0.6, tall + 0.4, dark, 0.45, 0.7)
-        hole = ellipse(x, base - 0.35 * tall, 0.2 * g.ala_half + 0.35, tall * 0.8, side * -0.35)
+        hole = ellipse(x, base - 0.35 * tall, 0.19 * g.ala_half + 0.25, tall * 0.75, side * -0.35)
         canvas.fill(hole, nostril, 0.9, soft=0.3)
         # The side of the bridge: a wide bridge casts a wide, faint edge.
         edge = 3.6 + 0.62 * t["bridge_width"]
@@ -43,16 +43,16 @@ def paint_nose(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
     canvas.strokes(
         [curve([(-1.9, low - 0.4), (0, low + 0.5), (1.9, low - 0.4)], steps=4)], dark, 0.7, 0.4, soft=0.4
     )
-    bulk = 2.7 + 0.55 * t["tip_width"]
+    bulk = 2.7 + 0.7 * t["tip_width"]
     for side in (-1, 1):
         outline = [(bulk + 0.3, g.tip_y - 2.6), (bulk + 0.9, g.tip_y), (bulk, g.tip_y + 2.4)]
-        canvas.strokes([mirror(curve(outline, steps=4), side)], dark, 1.0, 0.16, soft=0.8)
+        canvas.strokes([mirror(curve(outline, steps=4), side)], dark, 1.0, 0.22, soft=0.8)
     shine = tint(skin, 1.0, (255, 255, 255), 0.45)
     canvas.spot(np.sin(face.view.light[0]) * 1.4, g.tip_y - 1.0, 1.1 + 0.2 * t["tip_width"], 1.0, shine, 0.4, 1.0)
     ridge = float(np.clip(0.15 + 0.06 * t["bridge_height"], 0.0, 0.36))
     canvas.spot(0, 0.35 * g.tip_y, 1.1, 6.0, shine, ridge, 1.2)
     if t["bridge_height"] < -0.5:
-        canvas.spot(0, 1.0, 5.0, 2.2, dark, min(0.24, 0.06 * -t["bridge_height"]), 2.0)
+        canvas.spot(0, 1.0, 5.0, 2.2, dark, min(0.32, 0.09 * -t["bridge_height"]), 2.0)
 
 
 def lips(g: Geometry) -> tuple[Points, Points, Points, Points]:
@@ -65,11 +65,11 @@ def lips(g: Geometry) -> tuple[Points, Points, Points, Points]:
     tent = 0.55 * excess(t["cupid_bow"], 1.0)
     upper = [
         (-w, corner),
-        (-0.62 * w, top + 0.55 * (mid - top) + 0.45 * sag + 0.2 * gap + 0.3 * tent),
+        (-0.62 * w, top + 0.4 * (mid - top) + 0.45 * sag + 0.2 * gap + 0.3 * tent),
         (-3.0, top - 0.45 * bow - 0.3 * tent),
         (0, top + 0.75 * bow - 0.3 * tent),
         (3.0, top - 0.45 * bow - 0.3 * tent),
-        (0.62 * w, top + 0.55 * (mid - top) + 0.45 * sag + 0.2 * gap + 0.3 * tent),
+        (0.62 * w, top + 0.4 * (mid - top) + 0.45 * sag + 0.2 * gap + 0.3 * tent),
         (w, corner),
     ]
     inner_up = [
@@ -88,9 +88,11 @@ def lips(g: Geometry) -> tuple[Points, Points, Points, Points]:
     ]
     lower = [
         (-w, corner),
-        (-0.55 * w, bottom - 1.0 + 0.25 * sag),
+        (-0.72 * w, corner + 0.6 * (bottom - corner)),
+        (-0.4 * w, bottom - 0.5 + 0.1 * sag),
         (0, bottom),
-        (0.55 * w, bottom - 1.0 + 0.25 * sag),
+        (0.4 * w, bottom - 0.5 + 0.1 * sag),
+        (0.72 * w, corner + 0.6 * (bottom - corner)),
         (w, corner),
     ]
     return curve(upper), curve(inner_up), curve(inner_low), curve(lower)

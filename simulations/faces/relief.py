@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from simulations.faces.contours import outline
 from simulations.faces.geometry import Geometry
 
 Field = NDArray[np.float32]
@@ -22,8 +23,13 @@ def relief(g: Geometry, x: Field, y: Field) -> Field:
     t = g.t
     middle = 0.5 * (g.chin_y + g.vertex_y)
     reach = 0.5 * (g.chin_y - g.vertex_y) + 3.0
-    round_off = 1.0 - (x[None, :] / (g.cheek_half + 2.5)) ** 2 - ((y[:, None] - middle) / reach) ** 2
-    height = 33.0 * np.sqrt(np.maximum(round_off, 0.0, dtype=np.float32))
+    side = outline(g)
+    side = side[: int(side[:, 1].argmax()) + 1]
+    half = np.interp(y, side[:, 1], np.maximum(side[:, 0], 6.0)).astype(np.float32) + 5.0
+    # Parabolas and not a sphere: slopes stay finite, so that a turned head does not fold over at the rim.
+    across = np.maximum(1.0 - (x[None, :] / half[:, None]) ** 2, -0.35)
+    along = np.maximum(1.0 - ((y - middle) / reach) ** 2, 0.02) ** 0.8
+    height = 30.0 * along[:, None] * across
 
     def bump(cx: float, cy: float, sx: float, sy: float, size: float) -> None:
         """A Gaussian and, where cx is not 0, its mirror image."""
@@ -33,14 +39,14 @@ def relief(g: Geometry, x: Field, y: Field) -> Field:
         np.add(height, size * np.exp(-0.5 * ((y - cy) / sy) ** 2)[:, None] * across[None, :], out=height)
 
     # Forehead, brow ridge, sockets, eyeballs.
-    bump(13.0, -27.0, 13.0, 10.0, 1.0 + 0.95 * t["frontal_bossing"])
+    bump(13.0, -27.0, 13.0, 10.0, 1.0 + 1.4 * t["frontal_bossing"])
     bump(15.0, g.brow_y + 0.5, 10.0, 3.6, 1.5 + 0.55 * t["eye_depth"] - 1.0 * g.child)
     bump(g.eye_x - 1.0, 0.0, 8.5, 5.6, -3.6 - 0.75 * t["eye_depth"])
     bump(g.eye_x, 0.3, 5.0, 4.0, 2.4)
     bump(g.eye_x, 7.5, 7.0, 2.6, 0.7 * max(0.0, t["periorbital_fullness"] - 0.6))
     # Cheekbones, soft cheeks, the fold beside the mouth.
     bump(24.0, 17.5, 9.0, 7.0, 2.0 + 1.15 * t["malar"])
-    bump(21.0, 31.0, 8.5, 9.0, 1.0 + 0.9 * t["cheek_fullness"] + 1.6 * g.child)
+    bump(21.0, 31.0, 8.5, 9.0, 1.0 + 1.2 * t["cheek_fullness"] + 1.6 * g.child)
     # Nose: a ridge whose height and breadth run from bridge to tip, wings, tip.
     along = np.clip((y - g.nasion_y) / (g.tip_y - g.nasion_y), 0.0, 1.3)
     root = max(-0.5, 3.4 + 1.0 * t["bridge_height"] - 2.0 * g.child)
@@ -48,8 +54,8 @@ def relief(g: Geometry, x: Field, y: Field) -> Field:
     edge = _rise(y, g.nasion_y - 4.5, 4.5) * (1.0 - _rise(y, g.tip_y + 1.0, g.subnasale_y - g.tip_y + 0.8))
     breadth = np.maximum(1.8, 3.3 + 0.5 * t["bridge_width"] * (1.0 - along * 0.6) + 0.9 * along)
     height += (crest * edge)[:, None] * np.exp(-0.5 * (x[None, :] / breadth[:, None]) ** 2)
-    tip = max(1.9, 3.3 + 0.5 * t["tip_width"])
-    bump(0.0, g.tip_y - 0.4, tip, 2.9, 2.2 + 0.3 * t["tip_width"])
+    tip = max(1.9, 3.3 + 0.62 * t["tip_width"])
+    bump(0.0, g.tip_y - 0.4, tip, 2.9, 2.2 + 0.4 * t["tip_width"])
     bump(g.ala_half - 2.6, g.tip_y + 2.2, 2.5, 2.6, 3.6)
     # Philtrum, lips, the furrow under them, chin.
     middle_lip = 0.5 * (g.subnasale_y + g.lip_top_y)

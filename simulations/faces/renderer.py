@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from common.seeding import generator
 from simulations.faces.canvas import LEFT, SIDE, TOP, Canvas
+from simulations.faces.contours import ear, outline
 from simulations.faces.eyes import brow_line, lids, paint_brows, paint_eyes, tint
 from simulations.faces.face import Face
 from simulations.faces.geometry import Geometry, five_points, measure
-from simulations.faces.head import ear, outline, paint_back_hair, paint_ears, paint_hair, paint_neck
+from simulations.faces.head import paint_back_hair, paint_ears, paint_hair, paint_neck
 from simulations.faces.mouth import lips, paint_mouth, paint_nose
 from simulations.faces.relief import Field, relief, shade
 
@@ -89,7 +90,7 @@ def landmarks(face: Face) -> dict[str, NDArray[np.float64]]:
 def _paint(canvas: Canvas, face: Face, g: Geometry, height: Field) -> None:
     view, skin = face.view, face.appearance.skin
     fall = np.linspace(1 + view.backdrop_fall, 1 - view.backdrop_fall, canvas.side, dtype=np.float32)
-    canvas.pixels *= fall[:, None, None]
+    canvas.pixels *= fall[None, :, None]
     azimuth, elevation, strength, ambience = view.light
     level = ambience + (1.05 - ambience) * strength * 0.82
     lit_skin = tint(skin, level)
@@ -107,31 +108,39 @@ def _paint(canvas: Canvas, face: Face, g: Geometry, height: Field) -> None:
 def _paint_skin(canvas: Canvas, face: Face, g: Geometry, brightness: Field) -> None:
     """The face and forehead: shaded skin, redder where it is thin, with its own fine mottling."""
     x, y = canvas.grid(_STEP)
-    random = generator(face.appearance.texture_seed, "skin")
-    mottle = cv2.resize(random.normal(0, 1, (40, 40)).astype(np.float32), (len(x), len(y)))
-    assert brightness.dtype == np.float32
+    look = face.appearance
+    random = generator(look.texture_seed, "skin")
+    mottle = cv2.resize(random.standard_normal((40, 40), dtype=np.float32), (len(x), len(y)))
     brightness = brightness * (1.0 + 0.012 * mottle)
-    shadow = np.clip(1.0 - brightness, 0.0, 1.0)[..., None]
-    base = np.asarray(face.appearance.skin, np.float32)
-    warm = np.asarray((26, 4, -4), np.float32) * (1 - 0.5 * face.appearance.melanin)
-    skin = base * brightness[..., None] + shadow * warm
-    flush = np.zeros_like(brightness)
-    for cx, cy, sx, sy, size in (
-        (22.0, 19.0, 8.0, 6.5, 1.0),
-        (0.0, g.tip_y, 4.5, 4.0, 0.7),
-        (0, g.chin_y, 9, 4, 0.4),
-    ):
-        across = np.exp(-0.5 * ((x - cx) / sx) ** 2) + (np.exp(-0.5 * ((x + cx) / sx) ** 2) if cx else 0)
-        flush += np.float32(size) * np.exp(-0.5 * ((y - cy) / sy) ** 2)[:, None] * across[None, :]
-    rosy = (1 - 0.7 * face.appearance.melanin) * (0.8 + 0.5 * g.child)
-    skin += (flush * np.float32(rosy))[..., None] * np.asarray((6, -9, -8), np.float32)
     if face.sex == "male" and face.age_years > 16:
-        beard = (
-            np.exp(-0.5 * ((y - g.lip_bottom_y - 4) / 10.0) ** 2)[:, None] * np.exp(-0.5 * (x / 24) ** 2)[None, :]
+        brightness = brightness * (
+            1.0 - 0.1 * (1 - 0.6 * look.melanin) * _spread(x, y, 0, g.lip_bottom_y + 4, 24, 10)
         )
-        skin *= 1.0 - 0.12 * (1 - 0.6 * face.appearance.melanin) * beard[..., None].astype(np.float32)
-    full = cv2.resize(skin, (canvas.side, canvas.side), interpolation=cv2.INTER_LINEAR)
-    canvas.cover(full, canvas.mask(outline(g), 0.5))
+    flush = (
+        _spread(x, y, 22, 19, 8, 6.5)
+        + 0.7 * _spread(x, y, 0, g.tip_y, 4.5, 4)
+        + 0.4 * _spread(x, y, 0, g.chin_y, 9, 4)
+    )
+    flush *= (1 - 0.7 * look.melanin) * (0.8 + 0.5 * g.child)
+    shadow = np.maximum(1.0 - brightness, 0.0) * (1 - 0.5 * look.melanin)
+    if look.freckles > 0.3:
+        dots = np.maximum(
+            cv2.resize(random.standard_normal((90, 90), dtype=np.float32), (len(x), len(y))) - 1.1, 0
+        )
+        brightness -= 0.16 * look.freckles * dots * _spread(x, y, 14, 14, 13, 8)
+    planes = [
+        cv2.resize(base * brightness + warm * shadow + rosy * flush, (canvas.side, canvas.side))
+        for base, warm, rosy in zip(look.skin, (26, 4, -4), (6, -9, -8), strict=True)
+    ]
+    canvas.cover(planes, canvas.mask(outline(g), 0.5))
+
+
+def _spread(x: Field, y: Field, cx: float, cy: float, sx: float, sy: float) -> Field:
+    """A Gaussian of height 1, with its mirror image where cx is not 0."""
+    across = np.exp(-0.5 * ((x - cx) / sx) ** 2)
+    if cx:
+        across = across + np.exp(-0.5 * ((x + cx) / sx) ** 2)
+    return np.exp(-0.5 * ((y - cy) / sy) ** 2)[:, None] * across[None, :]
 
 
 def _turn(points: NDArray[np.float64], face: Face, height: Field) -> NDArray[np.float64]:
@@ -173,9 +182,6 @@ def _photograph(canvas: Canvas, face: Face, g: Geometry, height: Field, size: in
         u, v = su, sv
     columns = cv2.resize((u - LEFT) * np.float32(canvas.scale) - 0.5, (fine, fine), interpolation=cv2.INTER_LINEAR)
     rows = cv2.resize((v - TOP) * np.float32(canvas.scale) - 0.5, (fine, fine), interpolation=cv2.INTER_LINEAR)
-    picture = cv2.convertScaleAbs(canvas.pixels)
+    picture = canvas.picture()
     seen = cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-assert TEMPLATE.shape == (5, 2) and SIDE > 0
