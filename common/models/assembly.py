@@ -19,6 +19,7 @@ from common.models.phenotype import PhenotypeModel
 from common.models.sharing import make_trainable, shared_parameters
 from common.models.specs import BackboneSpec
 from common.records import Parameters
+from common.seeding import torch_generator
 
 
 class ModelPool:
@@ -38,7 +39,9 @@ class ModelPool:
     def _loaded(self, spec: BackboneSpec, plan: TrainingPlan) -> tuple[PhenotypeModel, Parameters]:
         key = f"{spec.model_dump_json()} {plan.trainable_fraction} {plan.temperature}"
         if key not in self._models:
-            model = PhenotypeModel(load_backbone(spec), temperature=plan.temperature)
+            # The generator serves specifications without a file: random weights, the same at every silo.
+            backbone = load_backbone(spec, generator=torch_generator(0, "backbone"))
+            model = PhenotypeModel(backbone, temperature=plan.temperature)
             make_trainable(model, plan.trainable_fraction)
             model.eval()
             self._models[key] = (model, read_shared(model))

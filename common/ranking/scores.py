@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.ranking.kernel import Prototypes, linear_scores
+from common.ranking.kernel import Prototypes, linear
 from common.ranking.patients import Embeddings, Floats, unit
 
 
@@ -75,7 +75,7 @@ def hybrid(probes: Floats, gallery: Gallery) -> Floats:
 
 def encryptable(probes: Floats, gallery: Gallery) -> Floats:
     """sum over silos k of (n_ks / N_s) <q, c_ks>: the design's score (see common.ranking.kernel)."""
-    return linear_scores(probes, list(gallery.prototypes().values()), gallery.syndromes)
+    return linear(probes, list(gallery.prototypes().values()), syndromes=gallery.syndromes)
 
 
 Scorer = Callable[[Floats, Gallery], Floats]

@@ -1,0 +1,153 @@
+"""The researcher's commands: thin callers of simulations.run and its neighbours."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as training.rounds=3."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in the output folder.")]
+
+
+class What(StrEnum):
+    """What can be exported from a run."""
+
+    encodings = "encodings"
+
+
+def register(app: typer.Typer) -> None:
+    """Add demo, simulate, report, export and rank."""
+    app.command()(demo)
+    app.command()(simulate)
+    app.command()(report)
+    app.command()(export)
+    app.command()(rank)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Train four synthetic hospitals together and rank new patients under encryption.
+
+    Takes about two minutes on two cores, needs no data and no network, and writes a report. A demo that is
+    already in the folder is replaced.
+    """
+    _run("demo", out, overrides, overwrite=True)
+
+
+def simulate(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(help="A scenario file, or the name of one that phenofed ships: demo, facebench, smoke."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/NAME.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in DIR.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run a scenario: pretrained, local, federated and centralised, with the same patients and rounds.
+
+    The folder then holds results.json, predictions.csv, all_encodings.csv and report.html. Ctrl-C leaves a run
+    that --resume continues to the same result.
+
+    Examples:
+
+      phenofed simulate demo --set training.rounds=2
+
+      phenofed simulate simulations/scenarios/facebench.yaml --set cohort.path=DIR --set backbone.path=FILE
+
+      phenofed simulate --resume runs/facebench
+    """
+    if (scenario is None) == (resume is None):
+        raise typer.BadParameter("give a scenario, or --resume DIR")
+    if resume is not None:
+        if overrides or out or overwrite:
+            raise typer.BadParameter("--resume goes on with the scenario as it is, in its own folder")
+        _resume(resume)
+    elif scenario is not None:
+        _run(scenario, out, overrides, overwrite=overwrite)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+) -> None:
+    """Write report.html of a finished run anew, and print its table."""
+    from simulations.console import show_results
+    from simulations.folder import RunFolder
+    from simulations.report import write_report
+
+    folder = RunFolder(run)
+    results = folder.read_results()
+    write_report(folder)
+    show_results(Console(), run, results)
+
+
+def export(
+    what: Annotated[What, typer.Argument(help="encodings: all_encodings.csv in the GestaltMatcher format.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    model: Annotated[
+        str, typer.Option(help="Whose encodings: federated, pretrained, centralised, ...")
+    ] = "federated",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; default in the run's folder.")] = None,
+) -> None:
+    """Export what a run computed, for a laboratory's own evaluation."""
+    from simulations.export import export_encodings
+
+    path = export_encodings(run, model=model, out=out)
+    Console().print(f"Wrote {path}", highlight=False, soft_wrap=True)
+
+
+def rank(
+    photos: Annotated[list[Path], typer.Argument(help="Photos of one patient.")],
+    against: Annotated[Path, typer.Option("--against", metavar="RUN", help="Folder of a finished run.")],
+    top: Annotated[int, typer.Option(min=1, max=100, help="How many syndromes to list.")] = 10,
+    detector: Annotated[Path | None, typer.Option(help="YuNet face detector (ONNX) for photos.")] = None,
+    detector_sha256: Annotated[str | None, typer.Option(help="The detector file's SHA-256.")] = None,
+    aligned: Annotated[bool, typer.Option(help="The photos are aligned 112x112 crops already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+) -> None:
+    """Rank the syndromes for one patient against the gallery of a finished run, in clear.
+
+    Photos stay where they are: nothing of them is written. Any face yields a list, an unaffected one too.
+    """
+    from simulations.ranking import rank_photos, ranking_table
+
+    answer = rank_photos(
+        photos, against, top=top, detector=detector, detector_sha256=detector_sha256, aligned=aligned
+    )
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+    else:
+        Console().print(ranking_table(answer))
+
+
+def _run(scenario: str, out: Path | None, overrides: list[str] | None, *, overwrite: bool) -> None:
+    from simulations.console import Bars, show_results
+    from simulations.run import run
+    from simulations.scenario import load_scenario
+
+    chosen = load_scenario(scenario, overrides=overrides or [])
+    folder = out or Path("runs") / chosen.name
+    with Bars(Console(stderr=True)) as bars:
+        finished = run(chosen, folder, overwrite=overwrite, progress=bars)
+    show_results(Console(), folder, finished.results)
+
+
+def _resume(folder: Path) -> None:
+    from simulations.console import Bars, show_results
+    from simulations.run import resume
+
+    with Bars(Console(stderr=True)) as bars:
+        finished = resume(folder, progress=bars)
+    show_results(Console(), folder, finished.results)
