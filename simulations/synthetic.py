@@ -15,8 +15,8 @@ Crops = NDArray[np.uint8]
 def identities(people: int, photos_each: int, seed: int) -> tuple[Crops, NDArray[np.int64]]:
     """Photos of people without a diagnosis, to pre-train a face-recognition backbone.
 
-    Returns crops (people * photos_each, 112, 112, 3) uint8 RGB and labels (people * photos_each,) int64 that number
-    the people from 0. Two thirds of the people have unusual features of no named syndrome, so that the embedding
+    Returns crops (people * photos_each, 112, 112, 3) uint8 RGB and labels (people * photos_each,) int64 that
+    number the people from 0. Two thirds of the people have unusual features of no named syndrome, so that the embedding
     covers syndromic shapes. Person i is the same for every ``people`` and ``photos_each``.
     """
     crops = np.empty((people * photos_each, 112, 112, 3), np.uint8)

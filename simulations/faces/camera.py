@@ -6,6 +6,7 @@ Lower resolution, blur, colour cast, exposure, vignette, sensor noise and JPEG, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,18 +43,18 @@ IDEAL = Camera()
 
 def sample_camera(random: np.random.Generator, *, spread: float = 1.0) -> Camera:
     """A camera drawn at random; ``spread`` 0 gives nearly the ideal one, 1 what hospitals have."""
-    cast = 1.0 + spread * random.normal(0, 0.06, 3)
+    cast = 1.0 + spread * random.normal(0, 0.045, 3)
     wall = random.uniform(70, 220) + random.normal(0, 16, 3)
     return Camera(
         gains=(float(cast[0]), float(cast[1] * 0.5 + 0.5), float(cast[2])),
         gamma=float(np.exp(spread * random.normal(0, 0.14))),
         contrast=float(np.exp(spread * random.normal(0, 0.1))),
-        saturation=float(np.exp(spread * random.normal(0, 0.16))),
+        saturation=float(np.exp(spread * random.normal(0, 0.13))),
         detail=float(1.0 - spread * 0.5 * random.random() ** 2),
         blur=float(spread * 0.7 * random.random() ** 2),
-        noise=float(spread * random.uniform(0.5, 6.0)),
+        noise=float(spread * random.uniform(0.5, 4.5)),
         vignette=float(spread * 0.3 * random.random() ** 2),
-        quality=int(round(95 - spread * 45 * random.random())),
+        quality=round(95 - spread * 45 * random.random()),
         backdrop=None
         if random.random() < 0.4
         else (float(np.clip(wall[0], 5, 250)), float(np.clip(wall[1], 5, 250)), float(np.clip(wall[2], 5, 250))),
@@ -63,7 +64,7 @@ def sample_camera(random: np.random.Generator, *, spread: float = 1.0) -> Camera
 def photograph(crop: Crop, camera: Camera, random: np.random.Generator) -> Crop:
     """The crop as that camera would give it: (n, n, 3) uint8 RGB in and out; each shot varies a little."""
     size = crop.shape[0]
-    picture = crop
+    picture: NDArray[Any] = crop
     detail = float(np.clip(camera.detail * np.exp(random.normal(0, 0.06)), 0.3, 1.0))
     if detail < 0.97:
         small = max(24, round(size * detail))
@@ -76,21 +77,21 @@ def photograph(crop: Crop, camera: Camera, random: np.random.Generator) -> Crop:
     linear = _colour(camera, random)
     picture = cv2.transform(picture, linear)
     picture = cv2.LUT(picture, _tone(camera, random))
-    shots = picture.astype(np.float32)
     if camera.vignette:
         place = np.linspace(-1, 1, size, dtype=np.float32) ** 2
-        shots *= (1.0 - np.float32(0.5 * camera.vignette) * (place[:, None] + place[None, :]))[..., None]
+        fall = 1.0 - np.float32(0.5 * camera.vignette) * (place[:, None] + place[None, :])
+        picture = cv2.multiply(picture, cv2.merge([fall, fall, fall]), dtype=cv2.CV_8U)
     if camera.noise:
-        # Grain of brightness, and half of it again in each colour: one draw serves both.
-        grain = random.standard_normal((112, 112), dtype=np.float32)
+        # Grain of brightness, and some of it again in each colour: one draw serves both.
+        grain = random.standard_normal((112, 112), dtype=np.float32) * np.float32(camera.noise)
         if size != 112:
-            grain = cv2.resize(grain, (size, size), interpolation=cv2.INTER_LINEAR)
-        colour = np.stack([np.roll(grain, 7 * k + 3, 1) for k in range(3)], -1)
-        shots += np.float32(camera.noise) * (0.8 * grain[..., None] + 0.5 * colour)
-    picture = np.clip(shots + 0.5, 0, 255).astype(np.uint8)
+            grain = np.asarray(cv2.resize(grain, (size, size)), np.float32)
+        shifted = [0.5 * np.roll(grain, 7 * channel + 3, 1) for channel in range(3)]
+        picture = cv2.add(picture, cv2.merge([0.8 * grain + part for part in shifted]), dtype=cv2.CV_8U)
     quality = int(np.clip(camera.quality + random.normal(0, 3), 20, 98))
-    _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    blue_first = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, coded = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _colour(camera: Camera, random: np.random.Generator) -> NDArray[np.float32]:
@@ -98,7 +99,7 @@ def _colour(camera: Camera, random: np.random.Generator) -> NDArray[np.float32]:
     gains = np.asarray(camera.gains) * (1.0 + random.normal(0, 0.015, 3))
     grey = np.array([0.299, 0.587, 0.114])
     mix = camera.saturation * np.eye(3) + (1.0 - camera.saturation) * grey[None, :]
-    return (np.diag(gains) @ mix).astype(np.float32)
+    return np.asarray(np.diag(gains) @ mix, np.float32)
 
 
 def _tone(camera: Camera, random: np.random.Generator) -> NDArray[np.uint8]:
@@ -106,4 +107,5 @@ def _tone(camera: Camera, random: np.random.Generator) -> NDArray[np.uint8]:
     level = np.arange(256) / 255.0
     exposure = np.exp(random.normal(0, 0.06))
     bright = np.clip(level * exposure, 0, 1) ** camera.gamma
-    return np.clip(((bright - 0.5) * camera.contrast + 0.5) * 255 + 0.5, 0, 255).astype(np.uint8)
+    level = ((bright - 0.5) * camera.contrast + 0.5) * 255 + 0.5
+    return np.asarray(np.clip(level, 0, 255), np.uint8)

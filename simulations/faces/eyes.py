@@ -8,7 +8,19 @@ from simulations.faces.canvas import Canvas, Points, curve, ellipse
 from simulations.faces.face import Face, Rgb
 from simulations.faces.geometry import Geometry, excess
 
-_SPAN = np.linspace(-1.0, 1.0, 15)
+_SPAN = np.linspace(-1.0, 1.0, 15)  # along a lid, from the inner corner to the outer one
+
+
+def _arc(skew: float, power: float) -> Points:
+    """An arc over the span, 0 at both corners, its summit moved to ``skew``."""
+    arc = 1.0 - np.abs(_SPAN - skew) ** power
+    return np.asarray(arc - np.interp(_SPAN, [-1, 1], [arc[0], arc[-1]]))
+
+
+_BOW, _DIP = _arc(-0.12, 2.3), _arc(0.08, 2.0)
+_INNER, _OUTER, _CORNER = (
+    np.exp(-(((_SPAN - at) / wide) ** 2)) for at, wide in ((-0.75, 0.3), (0.5, 0.3), (-1, 0.25))
+)
 
 
 def tint(colour: Rgb, factor: float, towards: Rgb = (0, 0, 0), share: float = 0.0) -> Rgb:
@@ -23,15 +35,10 @@ def lids(g: Geometry, side: int, blink: float = 0.0) -> tuple[Points, Points]:
     """The upper and the lower lid margin, (15, 2) each, from the inner to the outer corner."""
     droop = excess(g.t["ptosis"])
     up = max(0.35, g.lid_up * (1.0 - min(0.9, 0.17 * droop + 0.9 * blink)))
-    bow = 1.0 - np.abs(_SPAN + 0.12) ** 2.3
-    bow -= np.interp(_SPAN, [-1, 1], [bow[0], bow[-1]])
     fold = excess(g.t["epicanthus"])
-    upper = -up * bow + 0.14 * fold * np.exp(-(((_SPAN + 0.75) / 0.3) ** 2)) * up
-    dip = 1.0 - np.abs(_SPAN - 0.08) ** 2.0
-    dip -= np.interp(_SPAN, [-1, 1], [dip[0], dip[-1]])
+    upper = up * (0.14 * fold * _INNER - _BOW)
     evert = excess(g.t["lid_eversion"])
-    lower = g.lid_low * dip + 0.75 * evert * np.exp(-(((_SPAN - 0.5) / 0.3) ** 2))
-    lower = lower + 0.35 * np.exp(-(((_SPAN + 1) / 0.25) ** 2))
+    lower = g.lid_low * _DIP + 0.75 * evert * _OUTER + 0.35 * _CORNER
     along = _SPAN * g.eye_half_width
     return _place(g, side, along, upper), _place(g, side, along, lower)
 
@@ -75,7 +82,7 @@ def paint_eyes(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
         canvas.fill(ellipse(ix, iy, g.iris * 0.42, g.iris * 0.42), (12, 10, 10), clip=opening)
         glint = float(np.sin(view.light[0]))
         canvas.fill(ellipse(ix + 1.2 * glint + 0.3, iy - 1.2, 0.75, 0.75), (250, 250, 250), 0.9, clip=opening)
-        canvas.spot(*lower[1], 0.8, 0.6, (205, 130, 120), 0.6, 0.3)
+        canvas.spot(float(lower[1, 0]), float(lower[1, 1]), 0.8, 0.6, (205, 130, 120), 0.6, 0.3)
         evert = excess(t["lid_eversion"])
         if evert:
             canvas.strokes([lower[7:14] + (0, 0.25)], (214, 120, 110), 0.9, min(0.85, 0.35 * evert), soft=0.3)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.faces.canvas import Canvas, Points, curve
+from simulations.faces.canvas import Canvas, Points, curve, ellipse
 from simulations.faces.contours import ear
 from simulations.faces.eyes import tint
 from simulations.faces.face import Face, Rgb
@@ -45,10 +45,11 @@ def paint_neck(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
         + [(-half, base + 4)]
     )
     canvas.fill(neck, tint(skin, 0.8))
-    canvas.spot(0, base - 3.0, half, 9.0, tint(skin, 0.42, (60, 20, 15), 0.2), 0.75, 3.0)
+    shade = tint(skin, 0.42, (60, 20, 15), 0.2)
+    canvas.fill(ellipse(0, base - 3.0, half, 9.0), shade, 0.75, soft=3.0, clip=neck)
     collar = [(-84, 80), (-half - 14, base + 13), (-half, base + 11), (0, base + 19), (half, base + 11)]
     shirt = curve([*collar, (half + 14, base + 13), (84, 80)])
-    canvas.fill(np.concatenate([shirt, [(84, 110), (-84, 110)]]), face.view.shirt, soft=0.4)
+    canvas.fill(np.concatenate([shirt, [(84, 110), (-84, 110)]]), face.view.shirt)
 
 
 def hair_lines(face: Face, g: Geometry) -> tuple[Points, Points]:
@@ -126,7 +127,7 @@ def _strands(canvas: Canvas, face: Face) -> NDArray[np.float32]:
     texture = 0.92 + 0.16 * cv2.resize(noise, (len(x), len(y)), interpolation=cv2.INTER_CUBIC)
     # Light from above: a sheen across the crown.
     texture += 0.22 * np.exp(-0.5 * ((y[:, None] + 52.0 - 0.012 * x[None, :] ** 2) / 7.0) ** 2)
-    return cv2.resize(texture, (canvas.side, canvas.side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(texture, (canvas.side, canvas.side)), np.float32)
 
 
 def _cover(
@@ -136,5 +137,5 @@ def _cover(
     if not len(rows):
         return
     first, end = int(rows[0]), int(rows[-1]) + 1
-    rows = brightness[first:end]
-    canvas.cover([rows * np.float32(part) + np.float32(6.0) for part in colour], mask[first:end], opacity, first)
+    part = brightness[first:end]
+    canvas.cover([part * np.float32(level) + np.float32(6.0) for level in colour], mask[first:end], opacity, first)

@@ -1,12 +1,13 @@
 """The height of a face towards the camera, and its shading.
 
-Built of Gaussians and an ellipsoid from the same measures as the painted features, so that a flat bridge or a small
-chin is seen in the light as well as in the outline, and parallax follows when the head turns.
+Built of Gaussians and parabolas from the same measures as the painted features, so that a flat bridge or a
+small chin is seen in the light as well as in the outline, and parallax follows when the head turns.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -31,12 +32,11 @@ def relief(g: Geometry, x: Field, y: Field) -> Field:
     along = np.maximum(1.0 - ((y - middle) / reach) ** 2, 0.02) ** 0.8
     height = 30.0 * along[:, None] * across
 
+    bumps: list[tuple[float, float, float, float, float]] = []
+
     def bump(cx: float, cy: float, sx: float, sy: float, size: float) -> None:
         """A Gaussian and, where cx is not 0, its mirror image."""
-        across = np.exp(-0.5 * ((x - cx) / sx) ** 2)
-        if cx:
-            across = across + np.exp(-0.5 * ((x + cx) / sx) ** 2)
-        np.add(height, size * np.exp(-0.5 * ((y - cy) / sy) ** 2)[:, None] * across[None, :], out=height)
+        bumps.append((cx, cy, sx, sy, size))
 
     # Forehead, brow ridge, sockets, eyeballs.
     bump(13.0, -27.0, 13.0, 10.0, 1.0 + 1.4 * t["frontal_bossing"])
@@ -68,7 +68,18 @@ def relief(g: Geometry, x: Field, y: Field) -> Field:
     bump(0.0, g.lip_bottom_y - 2.0, 7.5, 2.0, 1.2 + 0.25 * t["lower_lip"])
     bump(0.0, g.lip_bottom_y + 2.2, 8.0, 1.8, -1.5)
     bump(0.0, g.chin_y - 5.5, max(4.0, 7.5 - 0.6 * t["chin_point"]), 4.2, max(-2.5, 2.6 + 1.0 * t["chin_length"]))
-    return height
+    return np.asarray(height + gaussians(bumps, x, y), np.float32)
+
+
+def gaussians(bumps: Sequence[tuple[float, float, float, float, float]], x: Field, y: Field) -> Field:
+    """The sum of axis-parallel Gaussians (centre x, centre y, spread x, spread y, height), (len(y), len(x)).
+
+    Each stands on both sides of the face, unless its centre x is 0.
+    """
+    cx, cy, sx, sy, size = np.array(bumps, np.float32).T[..., None]
+    across = np.exp(-0.5 * ((x - cx) / sx) ** 2) + (cx != 0) * np.exp(-0.5 * ((x + cx) / sx) ** 2)
+    down = size * np.exp(-0.5 * ((y - cy) / sy) ** 2)
+    return np.asarray(down.T @ across, np.float32)
 
 
 def shade(height: Field, azimuth: float, elevation: float, strength: float, ambience: float) -> Field:
@@ -80,11 +91,11 @@ def shade(height: Field, azimuth: float, elevation: float, strength: float, ambi
     lit = (lz - lx * slope_x - ly * slope_y) / np.sqrt(1.0 + slope_x**2 + slope_y**2)
     hollow = cv2.GaussianBlur(height, (0, 0), 3.0) - height
     wrapped = np.maximum(lit * 0.7 + 0.3, 0.0)
-    result: Field = ambience + (1.05 - ambience) * strength * wrapped - 0.055 * np.clip(hollow, -1.5, 4.0)
-    return np.clip(result, 0.2, 1.3)
+    result = ambience + (1.05 - ambience) * strength * wrapped - 0.055 * np.clip(hollow, -1.5, 4.0)
+    return np.asarray(np.clip(result, 0.2, 1.3), np.float32)
 
 
 def _rise(y: Field, start: float, length: float) -> Field:
     """0 before ``start``, 1 after ``start + length``, smooth between."""
     place = np.clip((y - start) / max(length, 1e-3), 0.0, 1.0)
-    return place * place * (3.0 - 2.0 * place)
+    return np.asarray(place * place * (3.0 - 2.0 * place), np.float32)

@@ -1,8 +1,8 @@
 """Draw a face as the aligned crop that a photograph of it would give.
 
 The head is painted upright in face units, turned by parallax over its relief, and then brought to the five-point
-template by the similarity that an aligner would fit to the turned landmarks. Wide-set eyes therefore appear as they
-do after alignment: the rest of the face becomes smaller.
+template by the similarity that an aligner would fit to the turned landmarks. Wide-set eyes therefore appear as
+they do after alignment: the rest of the face becomes smaller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulations.faces.face import Face
 from simulations.faces.geometry import Geometry, five_points, measure
 from simulations.faces.head import paint_back_hair, paint_ears, paint_hair, paint_neck
 from simulations.faces.mouth import lips, paint_mouth, paint_nose
-from simulations.faces.relief import Field, relief, shade
+from simulations.faces.relief import Field, gaussians, relief, shade
 
 Crop = NDArray[np.uint8]
 
@@ -27,13 +27,14 @@ Crop = NDArray[np.uint8]
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
+_OVERSAMPLING = 2.0  # canvas pixels a crop pixel, in each direction
 _STEP = SIDE / 112  # relief cell, face units
 
 
 def render(face: Face, *, size: int = 112) -> Crop:
     """The aligned crop of a face: (size, size, 3) uint8 RGB, before any camera effect."""
     g = geometry(face)
-    canvas = Canvas(2.0 * size / 112, face.view.backdrop)
+    canvas = Canvas(_OVERSAMPLING * size / 112, face.view.backdrop)
     x, y = canvas.grid(_STEP)
     height = relief(g, x, y)
     _paint(canvas, face, g, height)
@@ -55,8 +56,8 @@ def landmarks(face: Face) -> dict[str, NDArray[np.float64]]:
     """Where named points lie in the crop at size 112: name -> (n, 2) x, y pixels.
 
     ``eyes``: pupils; ``five``: the five template points; ``chin``, ``vertex``, ``nasion``, ``nose_tip``,
-    ``subnasale``: one point; ``mouth``: corners; ``outline``, ``ear_left``, ``ear_right``, ``upper_lid_left``, ...:
-    contours.
+    ``subnasale``: one point; ``mouth``: corners; ``outline``, ``ear_left``, ``ear_right``,
+    ``upper_lid_left``, ...: contours.
     """
     g = geometry(face)
     upper, inner_up, inner_low, lower = lips(g)
@@ -113,41 +114,27 @@ def _paint_skin(canvas: Canvas, face: Face, g: Geometry, brightness: Field) -> N
     mottle = cv2.resize(random.standard_normal((40, 40), dtype=np.float32), (len(x), len(y)))
     brightness = brightness * (1.0 + 0.012 * mottle)
     if face.sex == "male" and face.age_years > 16:
-        brightness = brightness * (
-            1.0 - 0.1 * (1 - 0.6 * look.melanin) * _spread(x, y, 0, g.lip_bottom_y + 4, 24, 10)
-        )
-    flush = (
-        _spread(x, y, 22, 19, 8, 6.5)
-        + 0.7 * _spread(x, y, 0, g.tip_y, 4.5, 4)
-        + 0.4 * _spread(x, y, 0, g.chin_y, 9, 4)
-    )
-    flush *= (1 - 0.7 * look.melanin) * (0.8 + 0.5 * g.child)
+        stubble = gaussians([(0, g.lip_bottom_y + 4, 24, 10, 0.1 * (1 - 0.6 * look.melanin))], x, y)
+        brightness = brightness * (1.0 - stubble)
+    rosy = (1 - 0.7 * look.melanin) * (0.8 + 0.5 * g.child)
+    places = [(22, 19, 8, 6.5, rosy), (0, g.tip_y, 4.5, 4, 0.7 * rosy), (0, g.chin_y, 9, 4, 0.4 * rosy)]
+    flush = gaussians(places, x, y)
     shadow = np.maximum(1.0 - brightness, 0.0) * (1 - 0.5 * look.melanin)
     if look.freckles > 0.3:
-        dots = np.maximum(
-            cv2.resize(random.standard_normal((90, 90), dtype=np.float32), (len(x), len(y))) - 1.1, 0
-        )
-        brightness -= 0.16 * look.freckles * dots * _spread(x, y, 14, 14, 13, 8)
+        dots = cv2.resize(random.standard_normal((90, 90), dtype=np.float32), (len(x), len(y)))
+        brightness -= np.maximum(dots - 1.1, 0) * gaussians([(14, 14, 13, 8, 0.16 * look.freckles)], x, y)
     planes = [
-        cv2.resize(base * brightness + warm * shadow + rosy * flush, (canvas.side, canvas.side))
-        for base, warm, rosy in zip(look.skin, (26, 4, -4), (6, -9, -8), strict=True)
+        cv2.resize(base * brightness + warm * shadow + red * flush, (canvas.side, canvas.side))
+        for base, warm, red in zip(look.skin, (26, 4, -4), (6, -9, -8), strict=True)
     ]
-    canvas.cover(planes, canvas.mask(outline(g), 0.5))
-
-
-def _spread(x: Field, y: Field, cx: float, cy: float, sx: float, sy: float) -> Field:
-    """A Gaussian of height 1, with its mirror image where cx is not 0."""
-    across = np.exp(-0.5 * ((x - cx) / sx) ** 2)
-    if cx:
-        across = across + np.exp(-0.5 * ((x + cx) / sx) ** 2)
-    return np.exp(-0.5 * ((y - cy) / sy) ** 2)[:, None] * across[None, :]
+    canvas.cover(planes, canvas.mask(outline(g)))
 
 
 def _turn(points: NDArray[np.float64], face: Face, height: Field) -> NDArray[np.float64]:
     """Where points on the face appear when the head turns by the view's yaw and pitch."""
     cells = ((points - (LEFT, TOP)) / _STEP - 0.5).astype(np.float32)
     depth = cv2.remap(height, cells[None, :, 0], cells[None, :, 1], cv2.INTER_LINEAR)[0]
-    return points + np.stack([face.view.yaw * depth, face.view.pitch * depth], 1)
+    return np.asarray(points + np.stack([face.view.yaw * depth, face.view.pitch * depth], 1))
 
 
 def _alignment(face: Face, g: Geometry, height: Field) -> tuple[complex, complex]:
@@ -165,9 +152,9 @@ def _to_crop(points: NDArray[np.float64], a: complex, b: complex) -> NDArray[np.
 
 
 def _photograph(canvas: Canvas, face: Face, g: Geometry, height: Field, size: int) -> Crop:
-    """Turn, align and bring down to ``size``, averaging 2 x 2 samples a pixel."""
+    """Turn, align and bring down to ``size``, averaging several samples a pixel."""
     a, b = _alignment(face, g, height)
-    fine = 2 * size
+    fine = round(_OVERSAMPLING * size)
     cells = (np.arange(64, dtype=np.float32) + 0.5) * (112 / 64)
     back = 1 / a
     u = (back.real * (cells[None, :] - b.real) - back.imag * (cells[:, None] - b.imag)).astype(np.float32)
