@@ -5,10 +5,10 @@ For a query q (d, unit norm) and a syndrome s, over the silos k of a panel:
     linear      sum_k sum_i (n_i / N_s) <q, c_i>
     quadratic   sum_k sum_i (n_i / N_s) (a0 + a1 <q, c_i> + a2 <q, c_i>^2)
 
-where i runs over the rows of silo k that carry s. Usually that is one row, the unit mean c_ks of the silo's patient
-unit means with n_ks patients; a row may as well be a single patient with n_i = 1. N_s is the sum of n_i over all rows
-of s in all silos. The sums need no knowledge of another silo's rows, only of N_s, and that is why the silos of a
-panel can each compute their part under encryption.
+where i runs over the rows of silo k that carry s. Usually that is one row, the unit mean c_ks of the silo's
+patient unit means with n_ks patients; a row may as well be a single patient with n_i = 1. N_s is the sum of n_i
+over all rows of s in all silos. The sums need no knowledge of another silo's rows, only of N_s, and that is why
+the silos of a panel can each compute their part under encryption.
 
 With a = ``rbf_coefficients(g)`` the quadratic score approximates the Gaussian kernel exp(-g |q - c|^2).
 """

@@ -1,0 +1,63 @@
+"""The CKKS parameters that both sides agree on, primes included.
+
+Security: 128 bits for a ternary secret at these sizes (HomomorphicEncryption.org standard, table 1; at degree
+8192 the modulus may have at most 218 bits). The scheme is Cheon, Kim, Kim and Song, Asiacrypt 2017, in its
+residue form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One choice of ring, moduli and scale.
+
+    Attributes:
+        degree: N, the ring degree; a ciphertext has N / 2 complex slots.
+        bits: sizes of the primes: data primes first, the key-switching prime last.
+        moduli: the primes themselves, in the same order. The first is the modulus of an answer.
+        scale_bits: log2 of the scale at which slots are encoded.
+    """
+
+    degree: int
+    bits: tuple[int, ...]
+    moduli: tuple[int, ...]
+    scale_bits: int
+
+    @property
+    def slots(self) -> int:
+        """M = N / 2."""
+        return self.degree // 2
+
+    @property
+    def scale(self) -> float:
+        """The scale of a fresh query and of a gallery plaintext."""
+        return 2.0**self.scale_bits
+
+    @property
+    def data_moduli(self) -> tuple[int, ...]:
+        """The primes of a fresh ciphertext; key switching uses one more."""
+        return self.moduli[:-1]
+
+    @property
+    def answer_modulus(self) -> int:
+        """q0, the one prime that is left at the last level."""
+        return self.moduli[0]
+
+    @property
+    def digest(self) -> bytes:
+        """(32 bytes) what two sides compare to know that they use the same parameters."""
+        text = f"phenofed ckks 1|{self.degree}|{self.bits}|{self.moduli}|{self.scale_bits}"
+        return hashlib.sha256(text.encode()).digest()
+
+
+LINEAR = Parameters(
+    degree=8192,
+    bits=(60, 40, 60),
+    moduli=(1152921504606748673, 1099511480321, 1152921504606830593),
+    scale_bits=40,
+)
+"""Depth 1: one multiplication by a gallery, one rescaling."""

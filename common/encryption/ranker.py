@@ -1,0 +1,200 @@
+"""The whole protocol in one place, for simulations: one querier, a panel of silos, the same messages as between
+hosts.
+
+    with EncryptedRanker(silos, syndromes=syndromes) as ranker:
+        scores, cost = ranker.rank(queries)          equals ``ranking.kernel.linear`` but for noise and rounding
+
+Every silo has its own identity, session and prepared gallery; only the processes are fewer than in a deployment,
+where each silo has its own worker. What a deployment sends sealed between the silos of a panel, their patient
+counts n_ks, is passed here in clear.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+
+from common.encryption.epoch import Epoch
+from common.encryption.layout import Layout
+from common.encryption.panel import SMALLEST_PANEL, Member, Panel
+from common.encryption.parameters import LINEAR
+from common.encryption.querier_session import QuerierSession, Query
+from common.encryption.sanitise import NOISE
+from common.encryption.silo_session import SiloSession
+from common.encryption.worker import Worker
+from common.errors import DisclosureError, EncryptionError
+from common.ranking.kernel import Array, Prototypes, patients_per_syndrome, weighted_rows
+
+BATCH = 8
+WAVE = 16
+"""Query ciphertexts on their way at the same time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What ranking cost.
+
+    Attributes:
+        seconds_per_query: on the clock, everything from clear embedding to clear score, keys not included.
+        bytes_up: per query and silo, envelope included.
+        bytes_down: per query and silo, envelope included.
+        key_bytes: once per key epoch and silo.
+    """
+
+    queries: int
+    seconds_per_query: float
+    bytes_up: float
+    bytes_down: float
+    key_bytes: int
+
+
+class EncryptedRanker:
+    """Ranks queries against a panel of silos under encryption.
+
+    Args:
+        silos: prototypes by silo name. Only syndromes in ``syndromes`` are used. syndromes: the columns of the
+        scores; any strings, in any number up to 65,536. noise: whether silos add noise. Without it an answer
+        leaks the silo's rows to the querier, so it must stay on
+            except in a simulation that compares with the formula.
+        workers: processes for the silos; one more serves the querier.
+        profile: "standard" requires noise and at least three silos; "simulation" does not.
+        batch: queries a ciphertext, a power of two; lowered for long embeddings.
+        seconds: that one request to a worker may take.
+
+    Raises:
+        DisclosureError: fewer silos, or no noise, outside the profile "simulation".
+        EncryptionError: no syndrome, or embeddings of different or unusable lengths.
+    """
+
+    def __init__(
+        self,
+        silos: Mapping[str, Prototypes],
+        *,
+        syndromes: Sequence[str],
+        noise: bool = True,
+        workers: int = 2,
+        profile: Literal["standard", "simulation"] = "standard",
+        batch: int = BATCH,
+        seconds: float = 120.0,
+    ) -> None:
+        simulated = profile == "simulation"
+        if not noise and not simulated:
+            raise DisclosureError("answers without noise leak the silos' rows", remedy="use profile='simulation'")
+        lengths = {silo.dimension for silo in silos.values()}
+        if len(lengths) != 1 or not syndromes:
+            raise EncryptionError(
+                f"{len(syndromes)} syndromes, {len(silos)} silos, embeddings of lengths {sorted(lengths)}",
+                remedy="give at least one syndrome, and prototypes from one model",
+            )
+        (dimension,) = lengths
+        widest = LINEAR.slots // (1 << (dimension - 1).bit_length())
+        layout = Layout(dimension, len(syndromes), max(1, min(batch, widest)))
+        self._noise = NOISE if noise else 0.0
+        self._querier = Member("querier:simulation")
+        self._members = {name: Member(name) for name in silos}
+        cards = tuple(member.card for member in self._members.values())
+        smallest = 1 if simulated else SMALLEST_PANEL
+        panel = Panel(cards, self._querier.card, "simulation", smallest)
+        self._epoch = Epoch(panel, (layout,))
+        totals = patients_per_syndrome(silos.values())
+        self._absent = np.array([syndrome not in totals for syndrome in syndromes])
+        self._rows = {
+            name: weighted_rows(silo, syndromes=syndromes, totals=totals) for name, silo in silos.items()
+        }
+        self._own_worker = Worker("querier", seconds=seconds)
+        self._workers = [Worker("silo", seconds=seconds) for _ in range(max(1, min(workers, len(silos))))]
+        self._session: QuerierSession | None = None
+        self._silos: list[list[tuple[str, SiloSession]]] = []
+
+    @property
+    def layout(self) -> Layout:
+        """How queries and rows share a ciphertext."""
+        return self._epoch.layouts[0]
+
+    def rank(self, queries: Array, *, progress: Callable[[int], None] | None = None) -> tuple[Array, Cost]:
+        """Scores (n, S) float32, NaN for a syndrome that no silo holds, and what they cost.
+
+        Args:
+            queries: (n, d), unit rows.
+            progress: called with the number of queries that just ended.
+
+        Raises:
+            EncryptionError: a message was refused or a worker ended; the next call begins a new key epoch.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.layout.dimension:
+            raise EncryptionError(
+                f"queries of shape {queries.shape} for prototypes of length {self.layout.dimension}",
+                remedy="embed both with one model",
+            )
+        self._begin()
+        assert self._session is not None
+        started = time.perf_counter()
+        scores = np.empty((len(queries), self.layout.rows), dtype=np.float32)
+        asked: Query | None = None
+        answer_size = 0
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            for start in range(0, len(queries), self.layout.queries * WAVE):
+                batches = range(start, min(len(queries), start + self.layout.queries * WAVE), self.layout.queries)
+                wave = [self._session.ask(queries[at : at + self.layout.queries]) for at in batches]
+                jobs = [pool.submit(_answer_all, sessions, wave) for sessions in self._silos]
+                answered = [job.result() for job in jobs]
+                for number, (at, asked) in enumerate(zip(batches, wave, strict=True)):
+                    answers = {name: found[number] for part in answered for name, found in part.items()}
+                    answer_size = len(next(iter(answers.values())))
+                    scores[at : at + asked.count] = self._session.scores(asked, answers)
+                    if progress is not None:
+                        progress(asked.count)
+        scores[:, self._absent] = np.nan
+        seconds = time.perf_counter() - started
+        sent = -(-len(queries) // self.layout.queries) / max(1, len(queries))
+        up = len(asked.envelope) if asked else 0
+        cost = Cost(
+            queries=len(queries),
+            seconds_per_query=seconds / max(1, len(queries)),
+            bytes_up=up * sent,
+            bytes_down=answer_size * sent,
+            key_bytes=len(self._session.keys),
+        )
+        return scores, cost
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in (self._own_worker, *self._workers):
+            worker.close()
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        if self._session is not None and not self._session.ended:
+            return
+        session = QuerierSession(self._querier, self._epoch, self._own_worker)
+        for worker in self._workers:
+            worker.forget()
+            worker.close()
+        self._silos = [[] for _ in self._workers]
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            jobs = [pool.submit(self._join, number, session.keys) for number in range(len(self._workers))]
+            for job in jobs:
+                job.result()
+        self._session = session
+
+    def _join(self, number: int, keys: bytes) -> None:
+        layout, worker = self.layout, self._workers[number]
+        for card in self._epoch.panel.members[number :: len(self._workers)]:
+            member, galleries = self._members[card.name], {layout: self._rows[card.name]}
+            silo = SiloSession(member, self._epoch, galleries, worker, keys=keys, noise=self._noise)
+            self._silos[number].append((card.name, silo))
+
+
+def _answer_all(sessions: Sequence[tuple[str, SiloSession]], wave: Sequence[Query]) -> dict[str, list[bytes]]:
+    return {name: [session.answer(query.envelope) for query in wave] for name, session in sessions}
