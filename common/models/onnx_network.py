@@ -166,8 +166,10 @@ def _own_weights(network: fx.GraphModule) -> None:
 
 def _probe(network: nn.Module, origin: str) -> int:
     """The embedding's length, after checking that each crop gets the row it would get alone."""
-    count = PROBES * math.prod(CROP_SHAPE)
-    images = torch.sin(torch.arange(count) * 0.37).view(PROBES, *CROP_SHAPE)
+    # Waves of another length, strength and level for each crop, so that mixed rows differ.
+    number = torch.arange(1.0, PROBES + 1)[:, None]
+    waves = torch.sin(torch.arange(math.prod(CROP_SHAPE)) * 0.07 * number) * number / PROBES + number - 2
+    images = waves.view(PROBES, *CROP_SHAPE)
     try:
         with torch.no_grad():
             rows = network(images)
