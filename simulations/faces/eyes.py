@@ -137,14 +137,13 @@ def _epicanthus(canvas: Canvas, g: Geometry, side: int, upper: Points, skin: Rgb
 def brow_line(g: Geometry, side: int) -> Points:
     """The middle of the eyebrow, (n, 2), from its inner to its outer end."""
     t = g.t
-    arch = 1.0 + 0.85 * t["brow_arch"]
     inner = 0.42 * g.eye_x + 0.25
     outer = g.eye_x + 10.8
     y = g.brow_y + 0.6 * excess(t["asymmetry"], 0.5) * side
     points = [
-        (inner, y + 0.2 + 0.35 * t["brow_arch"]),
-        (inner + 0.3 * (outer - inner), y - 0.75 - 0.15 * t["brow_arch"]),
-        (inner + 0.64 * (outer - inner), y - 1.1 * arch),
+        (inner, y + 0.2 + 0.1 * t["brow_arch"]),
+        (inner + 0.3 * (outer - inner), y - 0.75 - 0.62 * t["brow_arch"]),
+        (inner + 0.64 * (outer - inner), y - 1.1 - 0.9 * t["brow_arch"]),
         (outer, y + 2.0 + 0.3 * t["brow_arch"]),
     ]
     return curve(points, steps=6) * (side, 1)
