@@ -20,6 +20,7 @@ from common.errors import PhenofedError
 GROUP = "phenofed.commands"
 INTERRUPTED = 130
 
+HELP = "Federated facial phenotyping of rare genetic syndromes."
 EPILOG = (
     "Exit codes: 0 done, 2 wrong usage, 3 settings, 4 cohort, 5 photo, 6 weights, 7 training, 8 encryption, "
     "9 run folder, 10 disclosure refused, 130 interrupted. Research use only; not a medical device."
@@ -30,7 +31,7 @@ def application() -> typer.Typer:
     """The command with every installed sub-command."""
     app = typer.Typer(
         name="phenofed",
-        help="Federated facial phenotyping of rare genetic syndromes.",
+        help=HELP,
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,
@@ -38,18 +39,24 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_options)
+    app.callback(help=HELP)(_options)
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         point.load()(app)
     return app
 
 
-def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"phenofed {importlib.metadata.version('phenofed')}")
         raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Options that stand before a sub-command."""
 
 
 def main() -> None:

@@ -7,19 +7,31 @@ from collections.abc import Callable
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from common.errors import PhenofedError
 from common.federation import Coordination, provider
 from server.rounds import OnRound, run_rounds
 
 
 def build(
-    coordination: Callable[[Context], Coordination], *, on_round: OnRound = lambda checkpoint: None
+    coordination: Callable[[Context], Coordination],
+    *,
+    on_round: OnRound = lambda checkpoint: None,
+    on_failure: Callable[[PhenofedError], None] = lambda error: None,
 ) -> ServerApp:
-    """A ServerApp that leads the run which ``coordination`` names."""
+    """A ServerApp that leads the run which ``coordination`` names.
+
+    Args:
+        on_failure: told of an error before Flower, which keeps only its text, sees it.
+    """
     server = ServerApp()
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        run_rounds(grid, coordination(context), on_round=on_round)
+        try:
+            run_rounds(grid, coordination(context), on_round=on_round)
+        except PhenofedError as error:
+            on_failure(error)
+            raise
 
     return server
 

@@ -121,7 +121,7 @@ def rank(
 
     Photos stay where they are: nothing of them is written. Any face yields a list, an unaffected one too.
     """
-    from simulations.ranking import rank_photos, ranking_table
+    from simulations.clinic import rank_photos, ranking_table
 
     answer = rank_photos(
         photos, against, top=top, detector=detector, detector_sha256=detector_sha256, aligned=aligned

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.encryption import EncryptedRanker
+from common.encryption import Cost, EncryptedRanker
 from common.ranking.kernel import linear, patients_per_syndrome, weighted_rows
 from common.ranking.patients import Encodings
 from common.ranking.scores import Gallery
@@ -84,9 +84,9 @@ def rank_encrypted(
             for silo, probes in _by_silo(evaluation, case, settings.queries).items():
                 queries = evaluation.probes(encodings, probes)
                 started = time.monotonic()
-                scores, up, down = _ask_others(held, silo, queries, noise=settings.noise)
+                scores, cost = _ask_others(held, silo, queries, settings)
                 seconds += time.monotonic() - started
-                costs.append((up, down))
+                costs.append((cost.bytes_up, cost.bytes_down))
                 clear.append(linear(queries, list(held.prototypes().values()), syndromes=held.syndromes))
                 secret.append(scores)
                 rows += predictions(
@@ -106,18 +106,26 @@ def rank_encrypted(
 
 
 def _ask_others(
-    held: Gallery, silo: str, queries: NDArray[np.float32], *, noise: bool
-) -> tuple[NDArray[np.float32], float, float]:
-    """Scores (n, S) of queries of ``silo``: the other silos' encrypted sum and its own part in clear."""
+    held: Gallery, silo: str, queries: NDArray[np.float32], settings: Encryption
+) -> tuple[NDArray[np.float32], Cost]:
+    """Scores (n, S) of queries of ``silo``: the other silos' encrypted sum and its own part in clear.
+
+    The panel weighs by its own totals; the querier, who knows the consortium's, brings its answer to them.
+    """
     prototypes = held.prototypes()
     totals = patients_per_syndrome(prototypes.values())
     others = {name: rows for name, rows in prototypes.items() if name != silo}
-    with EncryptedRanker(others, syndromes=held.syndromes, totals=totals, noise=noise) as ranker:
-        scores, cost = ranker.rank(queries)
+    of_others = patients_per_syndrome(others.values())
+    share = np.array([of_others.get(key, 0) / totals[key] for key in held.syndromes])
+    with EncryptedRanker(
+        others, syndromes=held.syndromes, noise=settings.noise, profile=settings.profile
+    ) as ranker:
+        answer, cost = ranker.rank(queries)
+    scores = np.nan_to_num(answer.astype(np.float64)) * share
     if silo in prototypes:
         own = weighted_rows(prototypes[silo], syndromes=held.syndromes, totals=totals)
-        scores = scores + (queries.astype(np.float64) @ own.T).astype(np.float32)
-    return scores, cost.bytes_up, cost.bytes_down
+        scores += queries.astype(np.float64) @ own.T
+    return scores.astype(np.float32), cost
 
 
 def _by_silo(evaluation: Evaluation, case: Case, limit: int) -> dict[str, list[tuple[str, ...]]]:

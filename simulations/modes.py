@@ -18,6 +18,7 @@ from simulations.engines import Engine
 from simulations.folder import RunFolder
 from simulations.progress import Advance, Progress
 from simulations.scenario import Scenario
+from simulations.silos import RunSilos
 
 POOLED = "centralised"
 
@@ -44,6 +45,7 @@ class Training:
     def __init__(self, scenario: Scenario, folder: RunFolder, silos: tuple[str, ...], pool: ModelPool) -> None:
         self._scenario, self._folder, self._silos, self._pool = scenario, folder, silos, pool
         self._initial = pool.initial(scenario.backbone, scenario.training)
+        self._silos_of_run = RunSilos(folder.path, scenario.threads, pool)
 
     def pretrained(self) -> list[Trained]:
         """The network as it came."""
@@ -53,7 +55,7 @@ class Training:
         """One model by all silos together."""
         run = self.coordination()
         with self._timed("federated", progress) as clock:
-            last = engine(run, self.open_silo, on_round=clock.on_round)
+            last = engine(run, self._silos_of_run, on_round=clock.on_round)
         return [clock.trained("federated", "federated", last)]
 
     def local(self, progress: Progress) -> list[Trained]:
@@ -61,7 +63,7 @@ class Training:
         result = []
         for name in self._silos:
             with self._timed(f"local: {name}", progress) as clock:
-                last, notes = self._alone(self.open_silo(name), f"local-{name}", clock.on_round)
+                last, notes = self._alone(self._silos_of_run(name), f"local-{name}", clock.on_round)
             result.append(clock.trained("local", f"local/{name}", last, notes))
         return result
 
@@ -89,10 +91,6 @@ class Training:
             max_update_norm=scenario.federation.max_update_norm,
             patient_cap=scenario.federation.patient_cap,
         )
-
-    def open_silo(self, name: str) -> Silo:
-        """The silo's workspace of this run."""
-        return Silo(name, self._folder.silo(name), pool=self._pool)
 
     def _alone(
         self, silo: Silo, run: str, on_round: Callable[[Checkpoint], None]

@@ -36,7 +36,7 @@ def collect(
     validation = [row for row in rows if row.setting == "validation"]
     metrics = accuracy.table(test, scorer)
     federated = next((item for item in trained if item.mode == "federated"), None)
-    return _finite(
+    figures: dict[str, Any] = _finite(
         {
             "schema": SCHEMA,
             "seed": scenario.seed,
@@ -61,6 +61,7 @@ def collect(
             },
         }
     )
+    return figures
 
 
 def write(path: Path, figures: dict[str, Any]) -> None:

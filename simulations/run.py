@@ -117,7 +117,8 @@ def engine(scenario: Scenario) -> Engine:
         return run_inline
     from simulations.engines.ray import RayEngine
 
-    return RayEngine(scenario.federation)
+    settings = scenario.federation
+    return RayEngine(clients_at_once=settings.clients_at_once, gpus_per_client=settings.gpus_per_client)
 
 
 def _rank(

@@ -86,12 +86,17 @@ class Ranking(Settings):
 
 
 class Encryption(Settings):
-    """The encrypted ranking of the federated model. ``queries``: at most so many probes a setting."""
+    """The encrypted ranking of the federated model.
+
+    ``queries``: at most so many probes a setting. ``profile``: 'standard' needs noise and three silos besides the
+    querier's; 'simulation' asks for neither, and is no protection.
+    """
 
     enabled: bool = True
     settings: tuple[Setting, ...] = (Setting.FF,)
     queries: Annotated[int, Field(ge=1)] = 64
     noise: bool = True
+    profile: Literal["standard", "simulation"] = "standard"
 
 
 class Scenario(Settings):

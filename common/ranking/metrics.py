@@ -67,7 +67,8 @@ def _patient_table(
     for label in np.unique(labels):
         mine = labels == label
         _, index = np.unique(patients[mine], return_inverse=True)
-        table.append((np.bincount(index, weights=hits[mine]), np.bincount(index).astype(np.float64)))
+        sums = np.bincount(index, weights=hits[mine]).astype(np.float64)
+        table.append((sums, np.bincount(index).astype(np.float64)))
     return table
 
 
