@@ -140,15 +140,15 @@ def load(folder: Path) -> StoredCohort:
         ids = tuple(str(photo) for photo in content["photo_ids"])
         refused = tuple(_REFUSED.validate_python(content["refused"]))
         expected = len(ids) * SIZE * SIZE * 3
-        # The header of an .npy file could ask for any amount of memory.
+        # The header of an .npy file could ask for any amount of memory: mapped, it only says what it wants.
         if not expected < (folder / "crops.npy").stat().st_size <= expected + _NPY_HEADER:
             raise CohortError(f"{folder / 'crops.npy'} does not fit the cohort", remedy=broken)
-        crops = np.load(folder / "crops.npy", allow_pickle=False)
+        mapped = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise CohortError(f"{folder} is damaged", remedy=broken) from error
-    if crops.shape != (len(ids), SIZE, SIZE, 3) or crops.dtype != np.uint8:
+    if mapped.shape != (len(ids), SIZE, SIZE, 3) or mapped.dtype != np.uint8:
         raise CohortError(f"{folder / 'crops.npy'} does not fit the cohort", remedy=broken)
-    return StoredCohort(cohort=cohort, protocol=protocol, crops=crops, photo_ids=ids, refused=refused)
+    return StoredCohort(cohort=cohort, protocol=protocol, crops=np.array(mapped), photo_ids=ids, refused=refused)
 
 
 def check_target(folder: Path, *, replace: bool = False) -> None:
