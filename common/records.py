@@ -133,10 +133,10 @@ def digest(arrays: Parameters) -> str:
     """SHA-256 over sorted names, shapes and little-endian float32 bytes, as 64 hexadecimal digits."""
     result = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name], dtype="<f4")
+        array = np.asarray(arrays[name], dtype="<f4", order="C")
         head = json.dumps([name, list(array.shape)]).encode()
         result.update(len(head).to_bytes(4, "big") + head)
-        result.update(array.data if array.size else b"")
+        result.update(array.tobytes())
     return result.hexdigest()
 
 
@@ -145,7 +145,7 @@ def _pack(arrays: Parameters, note: Mapping[str, Any]) -> RecordDict:
 
     # NaN is written on purpose: a silo's broken loss must reach the gate that names it.
     text = json.dumps({"protocol": PROTOCOL, **note}, sort_keys=True)
-    record = ArrayRecord({name: Array(np.ascontiguousarray(arrays[name], "<f4")) for name in sorted(arrays)})
+    record = ArrayRecord({name: Array(np.asarray(arrays[name], "<f4", order="C")) for name in sorted(arrays)})
     return RecordDict({"arrays": record, "note": ConfigRecord({"json": text})})
 
 

@@ -56,7 +56,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         "history": [asdict(summary) for summary in checkpoint.history],
         "digest": digest(checkpoint.parameters),
     }
-    arrays = {name: np.ascontiguousarray(value) for name, value in checkpoint.parameters.items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in checkpoint.parameters.items()}
     write_bytes(folder / FILE, save(arrays, metadata={"state": json.dumps(state, sort_keys=True)}))
 
 
