@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -26,7 +26,7 @@ from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession, Query
 from common.encryption.sanitise import NOISE
 from common.encryption.silo_session import SiloSession
-from common.encryption.worker import Worker
+from common.encryption.worker import MEMORY, Worker
 from common.errors import DisclosureError, EncryptionError
 from common.ranking.kernel import Array, Prototypes, patients_per_syndrome, weighted_rows
 
@@ -94,6 +94,8 @@ class EncryptedRanker:
         (dimension,) = lengths
         widest = LINEAR.slots // (1 << (dimension - 1).bit_length())
         layout = Layout(dimension, len(syndromes), max(1, min(batch, widest)))
+        workers = max(1, min(workers, len(silos)))
+        _check_memory(layout, -(-len(silos) // workers))
         self._noise = NOISE if noise else 0.0
         self._querier = Member("querier:simulation")
         self._members = {name: Member(name) for name in silos}
@@ -107,7 +109,7 @@ class EncryptedRanker:
             name: weighted_rows(silo, syndromes=syndromes, totals=totals) for name, silo in silos.items()
         }
         self._own_worker = Worker("querier", seconds=seconds)
-        self._workers = [Worker("silo", seconds=seconds) for _ in range(max(1, min(workers, len(silos))))]
+        self._workers = [Worker("silo", seconds=seconds) for _ in range(workers)]
         self._session: QuerierSession | None = None
         self._silos: list[list[tuple[str, SiloSession]]] = []
 
@@ -135,29 +137,29 @@ class EncryptedRanker:
         assert self._session is not None
         started = time.perf_counter()
         scores = np.empty((len(queries), self.layout.rows), dtype=np.float32)
-        asked: Query | None = None
-        answer_size = 0
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            for start in range(0, len(queries), self.layout.queries * WAVE):
-                batches = range(start, min(len(queries), start + self.layout.queries * WAVE), self.layout.queries)
-                wave = [self._session.ask(queries[at : at + self.layout.queries]) for at in batches]
-                jobs = [pool.submit(_answer_all, sessions, wave) for sessions in self._silos]
-                answered = [job.result() for job in jobs]
-                for number, (at, asked) in enumerate(zip(batches, wave, strict=True)):
-                    answers = {name: found[number] for part in answered for name, found in part.items()}
-                    answer_size = len(next(iter(answers.values())))
-                    scores[at : at + asked.count] = self._session.scores(asked, answers)
-                    if progress is not None:
-                        progress(asked.count)
+        size = self.layout.queries
+        starts = range(0, len(queries), size)
+        up = down = 0
+        # While the silos answer one wave, the querier opens the one before and encrypts the next.
+        with ThreadPoolExecutor(2 * len(self._workers)) as pool:
+            waiting: list[_Wave] = []
+            for first in range(0, len(starts), WAVE):
+                asked = [self._session.ask(queries[at : at + size]) for at in starts[first : first + WAVE]]
+                jobs = [pool.submit(_answer_all, sessions, asked) for sessions in self._silos]
+                waiting.append(_Wave(starts[first], asked, jobs))
+                if len(waiting) > 1:
+                    down += self._collect(waiting.pop(0), scores, progress)
+                up += sum(len(query.envelope) for query in asked)
+            for wave in waiting:
+                down += self._collect(wave, scores, progress)
         scores[:, self._absent] = np.nan
         seconds = time.perf_counter() - started
-        sent = -(-len(queries) // self.layout.queries) / max(1, len(queries))
-        up = len(asked.envelope) if asked else 0
+        count = max(1, len(queries))
         cost = Cost(
             queries=len(queries),
-            seconds_per_query=seconds / max(1, len(queries)),
-            bytes_up=up * sent,
-            bytes_down=answer_size * sent,
+            seconds_per_query=seconds / count,
+            bytes_up=up / count,
+            bytes_down=down / count / len(self._members),
             key_bytes=len(self._session.keys),
         )
         return scores, cost
@@ -173,6 +175,19 @@ class EncryptedRanker:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _collect(self, wave: _Wave, scores: Array, progress: Callable[[int], None] | None) -> int:
+        assert self._session is not None
+        answered = [job.result() for job in wave.jobs]
+        at, received = wave.start, 0
+        for number, query in enumerate(wave.asked):
+            answers = {name: found[number] for part in answered for name, found in part.items()}
+            scores[at : at + query.count] = self._session.scores(query, answers)
+            at += query.count
+            received += sum(len(answer) for answer in answers.values())
+            if progress is not None:
+                progress(query.count)
+        return received
 
     def _begin(self) -> None:
         if self._session is not None and not self._session.ended:
@@ -196,5 +211,22 @@ class EncryptedRanker:
             self._silos[number].append((card.name, silo))
 
 
+@dataclass(frozen=True)
+class _Wave:
+    start: int
+    asked: list[Query]
+    jobs: list[Future[dict[str, list[bytes]]]]
+
+
 def _answer_all(sessions: Sequence[tuple[str, SiloSession]], wave: Sequence[Query]) -> dict[str, list[bytes]]:
     return {name: [session.answer(query.envelope) for query in wave] for name, session in sessions}
+
+
+def _check_memory(layout: Layout, silos: int) -> None:
+    plaintext = 8 * len(layout.parameters.data_moduli) * layout.parameters.degree
+    needed = layout.blocks * layout.share_rows * plaintext * silos
+    if needed > MEMORY // 2:
+        raise EncryptionError(
+            f"{silos} prepared galleries of {layout.rows} rows take {needed >> 30} GiB in one worker",
+            remedy="use more workers, or rank fewer rows at a time",
+        )

@@ -8,6 +8,7 @@ would average out.
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -90,6 +91,7 @@ class SiloSession:
             raise EncryptionError(f"{member.card.name} is not in the panel", remedy="join the next epoch")
         self._member, self._epoch, self._worker = member, epoch, worker
         self._store = AnswerStore()
+        self._lock = threading.Lock()
         others = epoch.panel.others(member.card.name)
         self._pairs = [(sign, member.pair_key(card, epoch.panel)) for sign, card in others]
         opened = unseal(keys, [epoch.keys_terms()], epoch.panel.querier)
@@ -112,15 +114,19 @@ class SiloSession:
         opened = unseal(query, list(self._layouts), self._epoch.panel.querier)
         layout = self._layouts[opened.terms]
         bound_to = transcript(opened.signed, panel=self._epoch.panel.digest, layout=layout.digest)
-        stored = self._store.find(opened.message_id, bound_to)
-        if stored is not None:
-            return stored
+        # One at a time: a query that comes twice at once must not be answered twice.
+        with self._lock:
+            answer = self._store.find(opened.message_id, bound_to)
+            if answer is None:
+                answer = self._compute(layout, opened.payload, bound_to)
+                self._store.put(opened.message_id, bound_to, answer)
+        return answer
+
+    def _compute(self, layout: Layout, payload: bytes, bound_to: bytes) -> bytes:
         data = {"name": self._name(layout), "signs": [sign for sign, _ in self._pairs]}
         mask_keys = [mask_key(pair, bound_to) for _, pair in self._pairs]
-        (payload,) = _ask(self._worker.call, b"answer", data, opened.payload, *mask_keys)
-        answer = seal(payload, self._epoch.answer_terms(layout, self._key_id), self._member, bound_to)
-        self._store.put(opened.message_id, bound_to, answer)
-        return answer
+        (response,) = _ask(self._worker.call, b"answer", data, payload, *mask_keys)
+        return seal(response, self._epoch.answer_terms(layout, self._key_id), self._member, bound_to)
 
     def _name(self, layout: Layout) -> str:
         return f"{self._member.card.fingerprint.hex()}/{layout.digest.hex()}"

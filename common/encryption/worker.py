@@ -114,7 +114,7 @@ class Worker:
         environment |= {
             name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ
         }
-        command = [sys.executable, "-m", "common.encryption.service", self._service, str(folder)]
+        command = [sys.executable, "-P", "-m", "common.encryption.service", self._service, str(folder)]
         process = subprocess.Popen(
             [*command, str(self._memory), str(max(1, int(self._seconds)))],
             stdin=subprocess.PIPE,
