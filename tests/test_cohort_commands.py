@@ -42,12 +42,13 @@ def test_check_counts_and_writes_nothing(tmp_path: Path) -> None:
         for cells in (line.split("│") for line in result.output.splitlines())
         if len(cells) > 3
     }
-    assert rows["patients"] == ["12"]
-    assert rows["photos"] == ["12"]
+    assert rows["patients"] == ["11"]
+    assert rows["photos"] == ["11"]
     assert rows["syndromes"] == ["4"]
     assert rows["silo-1"] == ["5", "5", "3"]
     assert rows["may match today"] == ["11"]
-    assert rows["refused rows"] == ["0"]
+    assert rows["refused rows"] == ["1"]
+    assert "photo 12: consent does not cover any purpose" in result.output
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -57,13 +58,13 @@ def test_check_lists_every_refused_row(tmp_path: Path) -> None:
     path = layout.root / "gmdb_images" / "9.jpg"
     path.write_bytes(path.read_bytes()[:700])
     output = run("check", layout.root).output
-    assert "2 refused rows" in output
+    assert "3 refused rows" in output
     assert "photo 4 has no file" in output
     assert "photo 9 is corrupt or truncated" in output
     assert "photo 9" not in run("check", layout.root, "--tables").output
     error = failure("check", layout.root, "--strict")
     assert error.exit_code == 4
-    assert "2 rows are refused" in str(error)
+    assert "3 rows are refused" in str(error)
 
 
 def test_import_stores_what_can_be_loaded(tmp_path: Path) -> None:

@@ -71,6 +71,29 @@ def test_consent_of_a_row_goes_before_the_default_and_filters(layout: Gmdb) -> N
     assert result.cohort.for_purpose(Purpose.DISPLAY, date(2030, 1, 1)).patients == ()
 
 
+def test_patients_who_allow_nothing_can_be_left_out_with_their_rows(layout: Gmdb) -> None:
+    result = read(layout, partition="site", silos=2)
+    kept = result.permitted(date(2030, 1, 1))
+    assert [patient.id for patient in kept.cohort.patients] == [str(n) for n in range(101, 112)]
+    assert "12" not in kept.protocol.silo_of
+    assert kept.protocol.rare[1].gallery == ("10",)
+    (entry,) = kept.refused
+    assert (entry.file, entry.line) == (f"gmdb_metadata/gmdb_rare_gallery_images_{layout.version}.csv", 5)
+    assert entry.reason == "photo 12: consent does not cover any purpose on 2030-01-01"
+    assert kept.permitted(date(2030, 1, 1), Purpose.TRAIN) is kept
+    assert kept.permitted(date(2030, 1, 1), Purpose.DISPLAY).cohort.patients == ()
+
+
+def test_consent_that_is_not_understood_permits_nothing_and_is_noted(layout: Gmdb) -> None:
+    path = layout.metadata / f"image_metadata_{layout.version}.tsv"
+    path.write_text("image_id\tconsent\tpurposes\tconsent_expires\n1\tperhaps\t\t\n2\t\ttrain\t2031-02-03\n")
+    result = read(layout)
+    first, second = result.cohort.patients[:2]
+    assert first.consent == Consent()
+    assert second.consent == Consent(purposes=frozenset({Purpose.TRAIN}), expires=date(2031, 2, 3))
+    assert result.notes == ["1 rows have an entry on consent that is not understood; it permits nothing"]
+
+
 def test_without_a_partition_no_photo_has_a_silo(layout: Gmdb) -> None:
     assert read(layout).protocol.silo_of == {}
 

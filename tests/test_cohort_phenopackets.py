@@ -70,7 +70,7 @@ def test_both_spellings_and_file_addresses_are_read(packets: Path) -> None:
     second = result.cohort.patients[1]
     assert (second.syndrome, second.sex, second.age_years) == ("MONDO:0007374", "male", 1.5)
     assert second.hpo_present == ("HP:0000343",)
-    assert result.notes == ["1 features carry no HPO identifier and were left out"]
+    assert result.notes == ["1 entries among the features are no HPO identifiers and were left out"]
 
 
 def test_an_unsolved_patient_has_no_syndrome(packets: Path) -> None:

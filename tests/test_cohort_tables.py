@@ -83,7 +83,9 @@ def test_any_bytes_are_rows_or_a_cohort_error(tmp_path: Path, content: bytes) ->
     ],
 )
 def test_what_cannot_be_understood_of_consent_permits_nothing(cells: dict[str, str], expected: Consent) -> None:
-    assert parse_consent(DEFAULT, **cells) == expected
+    consent, understood = parse_consent(DEFAULT, **cells)
+    assert consent == expected
+    assert understood == (cells.get("agreed") in ("no", "withdrawn") or consent != Consent())
 
 
 def test_consent_ends_after_its_last_day() -> None:

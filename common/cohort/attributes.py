@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from common.cohort.schema import Consent, Patient, Photo, Purpose
 Sex = Literal["female", "male"]
 
 _AGREED = {"yes", "y", "true", "1", "1.0", "given", "consented", "agreed", "signed"}
+_DECLINED = {"no", "n", "false", "0", "0.0", "none", "declined", "refused", "withdrawn", "revoked", "expired"}
 _PMID = re.compile(r"^(?:PMID:?\s*)?(\d{1,9})(?:\.0)?$", re.IGNORECASE)
 
 
@@ -33,6 +34,7 @@ class Attributes:
     pmid: str | None = None
     consent: Consent = field(default_factory=Consent)
     unknown_terms: int = 0
+    unread_consents: int = 0
 
 
 def parse_age(years: str, months: str = "") -> float | None:
@@ -60,26 +62,25 @@ def parse_pmid(text: str) -> str | None:
     return f"PMID:{match[1]}" if match else None
 
 
-def parse_consent(default: Consent, *, agreed: str = "", purposes: str = "", expires: str = "") -> Consent:
-    """The consent of a row: ``default`` where its cells are empty.
+def parse_consent(
+    default: Consent, *, agreed: str = "", purposes: str = "", expires: str = ""
+) -> tuple[Consent, bool]:
+    """(the consent of a row, whether its cells were understood); ``default`` where they are empty.
 
     ``purposes`` such as 'train;match' replaces the default's; ``expires`` is an ISO date; ``agreed`` is a yes or
-    a no. A no, an unknown purpose, an unknown word or an unreadable date permits nothing.
+    a no. A no permits nothing; nor does an unknown purpose, an unknown word or an unreadable date.
     """
     granted, until = default.purposes, default.expires
     if agreed and agreed.casefold() not in _AGREED:
-        return Consent()
-    if purposes:
-        try:
+        return Consent(), agreed.casefold() in _DECLINED
+    try:
+        if purposes:
             granted = frozenset(Purpose(p.strip().casefold()) for p in re.split(r"[;,|]", purposes) if p.strip())
-        except ValueError:
-            return Consent()
-    if expires:
-        try:
+        if expires:
             until = datetime.date.fromisoformat(expires[:10])
-        except ValueError:
-            return Consent()
-    return Consent(purposes=granted, expires=until)
+    except ValueError:
+        return Consent(), False
+    return Consent(purposes=granted, expires=until), True
 
 
 def parse_terms(present: str, absent: str) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -112,7 +113,21 @@ def merge(rows: Sequence[Attributes]) -> Attributes:
         pmid=_only({row.pmid for row in rows if row.pmid}),
         consent=Consent(purposes=purposes, expires=min(expiries, default=None)),
         unknown_terms=sum(row.unknown_terms for row in rows),
+        unread_consents=sum(row.unread_consents for row in rows),
     )
+
+
+def notes(rows: Iterable[Attributes]) -> list[str]:
+    """What was left out of these rows, in counts alone."""
+    found = list(rows)
+    terms = sum(row.unknown_terms for row in found)
+    consents = sum(row.unread_consents for row in found)
+    lines = []
+    if terms:
+        lines.append(f"{terms} entries among the features are no HPO identifiers and were left out")
+    if consents:
+        lines.append(f"{consents} rows have an entry on consent that is not understood; it permits nothing")
+    return lines
 
 
 def patient(id: str, photos: tuple[Photo, ...], syndrome: str | None, facts: Attributes) -> Patient:

@@ -63,6 +63,10 @@ ExpiresOption = Annotated[
     str | None, typer.Option("--expires", help="Last day of that agreement, such as 2031-12-31.")
 ]
 ProcessesOption = Annotated[int, typer.Option(min=1, max=64, help="Processes that decode photos.")]
+OnlyOption = Annotated[
+    Purpose | None,
+    typer.Option(help="Leave out patients whose consent does not cover this purpose today. Default: any purpose."),
+]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail with exit code 4 if anything is refused.")]
 
 
@@ -84,6 +88,7 @@ def check(
     detector_sha256: HashOption = None,
     purposes: PurposesOption = "train,match",
     expires: ExpiresOption = None,
+    only: OnlyOption = None,
     processes: ProcessesOption = 1,
     photos: Annotated[
         bool, typer.Option("--photos/--tables", help="Decode the photos, or read tables only.")
@@ -97,7 +102,7 @@ def check(
     from common.cohort import summary
 
     consent, weights = _consent(purposes, expires), _detector(detector, detector_sha256)
-    result = _read(path, layout, label, partition, silos, consent)
+    result = _read(path, layout, label, partition, silos, consent).permitted(_today(), only)
     imported = _import(result, weights, processes) if photos else None
     summary.show(result, imported)
     _finish(result, imported, strict)
@@ -114,6 +119,7 @@ def bring_in(
     detector_sha256: HashOption = None,
     purposes: PurposesOption = "train,match",
     expires: ExpiresOption = None,
+    only: OnlyOption = None,
     processes: ProcessesOption = 1,
     strict: StrictOption = False,
 ) -> None:
@@ -127,7 +133,7 @@ def bring_in(
 
     consent, weights = _consent(purposes, expires), _detector(detector, detector_sha256)
     store.check_target(out)
-    result = _read(path, layout, label, partition, silos, consent)
+    result = _read(path, layout, label, partition, silos, consent).permitted(_today(), only)
     imported = _import(result, weights, processes)
     if strict:
         summary.show(result, imported)
@@ -151,6 +157,10 @@ def _read(
             return folder.read(path, consent=consent)
         case _:
             return phenopackets.read(path, consent=consent)
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(tz=datetime.UTC).date()
 
 
 def _told(path: Path) -> Format:
@@ -190,6 +200,9 @@ def _import(result: ReadResult, detector: DetectorFile | None, processes: int) -
 
 
 def _finish(result: ReadResult, imported: Imported | None, strict: bool) -> None:
+    from common.cohort.reading import require_usable
+
+    require_usable((imported or result).cohort)
     count = len(result.refused) + (len(imported.refused) if imported else 0)
     if strict and count:
         raise CohortError(f"{count} rows are refused", remedy="mend them, or leave out --strict")

@@ -69,9 +69,7 @@ def read(path: Path, *, consent: Consent) -> ReadResult:
         raise CohortError(f"{table} has no usable row{first}", remedy="mend the refused rows")
     cohort = Cohort(name=root.name or "folder", patients=draft.patients(), syndromes=draft.disorders())
     require_usable(cohort)
-    notes = []
-    if draft.unknown_terms:
-        notes.append(f"{draft.unknown_terms} entries among the features are no HPO identifiers and were left out")
+    notes = attributes.notes(facts for rows in draft.facts_of.values() for facts in rows)
     return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=notes)
 
 
@@ -114,7 +112,6 @@ class _Draft:
     photos_of: dict[str, list[Photo]] = field(default_factory=dict)
     syndrome_of: dict[str, str | None] = field(default_factory=dict)
     syndromes: dict[str, Syndrome] = field(default_factory=dict)
-    unknown_terms: int = 0
 
     def add(self, root: Path, row: Row, consent: Consent) -> str | None:
         """Take a row in, or say why not."""
@@ -147,25 +144,10 @@ class _Draft:
         self.photos[photo_id] = photo
         self.photos_of.setdefault(patient, []).append(photo)
         self.syndrome_of[patient] = key
-        self.facts_of.setdefault(patient, []).append(self._facts(row, consent))
+        self.facts_of.setdefault(patient, []).append(_facts(row, consent))
         if syndrome:
             self.syndromes.setdefault(syndrome.key, syndrome)
         return None
-
-    def _facts(self, row: Row, consent: Consent) -> attributes.Attributes:
-        present, absent, unknown = attributes.parse_terms(row["hpo_present"], row["hpo_absent"])
-        self.unknown_terms += unknown
-        return attributes.Attributes(
-            hpo_present=present,
-            hpo_absent=absent,
-            age_years=attributes.parse_age(row["age_years"]),
-            sex=attributes.parse_sex(row["sex"]),
-            ancestry=row["ancestry"][:64] or None,
-            pmid=attributes.parse_pmid(row["pmid"]),
-            consent=attributes.parse_consent(
-                consent, agreed=row["consent"], purposes=row["purposes"], expires=row["consent_expires"]
-            ),
-        )
 
     def patients(self) -> tuple[Patient, ...]:
         """One record a patient, in the order of first mention."""
@@ -179,6 +161,24 @@ class _Draft:
     def disorders(self) -> tuple[Syndrome, ...]:
         """Every syndrome that labels a patient, by key."""
         return tuple(self.syndromes[key] for key in sorted(self.syndromes))
+
+
+def _facts(row: Row, consent: Consent) -> attributes.Attributes:
+    present, absent, unknown = attributes.parse_terms(row["hpo_present"], row["hpo_absent"])
+    agreement, understood = attributes.parse_consent(
+        consent, agreed=row["consent"], purposes=row["purposes"], expires=row["consent_expires"]
+    )
+    return attributes.Attributes(
+        hpo_present=present,
+        hpo_absent=absent,
+        unknown_terms=unknown,
+        age_years=attributes.parse_age(row["age_years"]),
+        sex=attributes.parse_sex(row["sex"]),
+        ancestry=row["ancestry"][:64] or None,
+        pmid=attributes.parse_pmid(row["pmid"]),
+        consent=agreement,
+        unread_consents=not understood,
+    )
 
 
 def _syndrome(row: Row) -> Syndrome | None:

@@ -165,6 +165,9 @@ def _metadata(root: Path, version: str, consent: Consent, refused: list[Refused]
                 refused.append(row.refuse(f"photo {photo} has metadata already"))
                 continue
             present, absent, unknown = attributes.parse_terms(row["present_features"], row["absent_features"])
+            agreement, understood = attributes.parse_consent(
+                consent, agreed=row["consent"], purposes=row["purposes"], expires=row["consent_expires"]
+            )
             found[photo] = attributes.Attributes(
                 hpo_present=present,
                 hpo_absent=absent,
@@ -173,9 +176,8 @@ def _metadata(root: Path, version: str, consent: Consent, refused: list[Refused]
                 sex=attributes.parse_sex(row["gender"]),
                 ancestry=row["ethnicity_category"][:64] or None,
                 pmid=attributes.parse_pmid(row["pmid"]),
-                consent=attributes.parse_consent(
-                    consent, agreed=row["consent"], purposes=row["purposes"], expires=row["consent_expires"]
-                ),
+                consent=agreement,
+                unread_consents=not understood,
             )
             if row["internal_syndrome_name"]:
                 names.setdefault(_plain(row["internal_syndrome_id"]), row["internal_syndrome_name"])
@@ -198,14 +200,13 @@ def _patients(listing: _Listing, metadata: _Metadata, notes: list[str]) -> tuple
     for photo_id, photo in listing.photos.items():
         photos_of.setdefault(listing.patient_of[photo_id], []).append(photo)
     patients = []
-    unknown = 0
+    merged = []
     for patient, photos in sorted(photos_of.items(), key=lambda item: _natural(item[0])):
         facts = attributes.merge([metadata.attributes[photo.id] for photo in photos])
-        unknown += facts.unknown_terms
+        merged.append(facts)
         ordered = tuple(sorted(photos, key=lambda photo: _natural(photo.id)))
         patients.append(attributes.patient(patient, ordered, listing.label_of[patient], facts))
-    if unknown:
-        notes.append(f"{unknown} entries among the features are no HPO identifiers and were left out")
+    notes += attributes.notes(merged)
     return tuple(patients)
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 
-from common.cohort.reading import Refused
+from common.cohort.reading import Refused, refusal
 from common.cohort.schema import Cohort, Photo
 from common.cohort.store import with_photos
-from common.errors import PhotoError
+from common.errors import CohortError, PhotoError
 from common.faces.decode import Pixels
 from common.faces.detect import Detector
 from common.faces.duplicates import NearDuplicate, near_duplicates
@@ -68,6 +69,7 @@ def import_photos(
 
     Raises:
         WeightsError: the detector cannot be loaded.
+        CohortError: the system ended a process, as it does when memory runs out.
     """
     started = time.perf_counter()
     photos = [photo for _, photo in cohort.photos()]
@@ -77,14 +79,14 @@ def import_photos(
     refused: list[Refused] = []
     for done, (photo, outcome) in enumerate(zip(photos, _outcomes(photos, detector, processes), strict=True), 1):
         if isinstance(outcome, PhotoError):
-            refused.append(_refusal(photo, outcome.what))
+            refused.append(refusal(photo, outcome.what))
         else:
             crop, verdict = outcome
             verdicts[photo.id] = verdict
             if verdict.usable:
                 crops[photo.id] = crop
             else:
-                refused.append(_refusal(photo, f"photo {photo.id}: {'; '.join(verdict.reasons)}"))
+                refused.append(refusal(photo, f"photo {photo.id}: {'; '.join(verdict.reasons)}"))
         if progress is not None:
             progress(done, len(photos))
     ids = list(crops)
@@ -114,7 +116,12 @@ def _outcomes(photos: Sequence[Photo], detector: DetectorFile | None, processes:
     del loaded
     context = get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_start_process, initargs=(detector,)) as pool:
-        yield from pool.map(_outcome_in_process, photos, chunksize=16)
+        try:
+            yield from pool.map(_outcome_in_process, photos, chunksize=16)
+        except BrokenProcessPool as error:
+            raise CohortError(
+                "a process that decodes photos was ended from outside", remedy="free memory or use one process"
+            ) from error
 
 
 def _outcome(photo: Photo, detector: Detector | None) -> _Outcome:
@@ -132,11 +139,3 @@ def _start_process(detector: DetectorFile | None) -> None:
 
 def _outcome_in_process(photo: Photo) -> _Outcome:
     return _outcome(photo, _process_detector)
-
-
-def _refusal(photo: Photo, reason: str) -> Refused:
-    """Point at the row that listed the photo, where its reader recorded it."""
-    file, colon, line = photo.source.rpartition(":")
-    if colon and line.isdigit():
-        return Refused(file, int(line), reason)
-    return Refused(photo.source or photo.path.name, 0, reason)

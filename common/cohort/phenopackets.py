@@ -51,7 +51,7 @@ def read(path: Path, *, consent: Consent, pseudonym_key: bytes = b"phenofed") ->
     patients: dict[str, Patient] = {}
     syndromes: dict[str, Syndrome] = {}
     seen: set[str] = set()
-    unknown = 0
+    merged = []
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name
         try:
@@ -68,7 +68,7 @@ def read(path: Path, *, consent: Consent, pseudonym_key: bytes = b"phenofed") ->
             refused.append(Refused(name, 0, str(error)))
             continue
         facts = _facts(packet, consent)
-        unknown += facts.unknown_terms
+        merged.append(facts)
         patients[patient_id] = attributes.patient(patient_id, photos, syndrome.key if syndrome else None, facts)
         seen.update(photo.id for photo in photos)
         if syndrome is not None:
@@ -78,8 +78,7 @@ def read(path: Path, *, consent: Consent, pseudonym_key: bytes = b"phenofed") ->
     ordered = tuple(syndromes[key] for key in sorted(syndromes))
     cohort = Cohort(name=root.name or "phenopackets", patients=tuple(patients.values()), syndromes=ordered)
     require_usable(cohort)
-    notes = [f"{unknown} features carry no HPO identifier and were left out"] if unknown else []
-    return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=notes)
+    return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=attributes.notes(merged))
 
 
 class _Unusable(Exception):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 
-from common.cohort.schema import Cohort
+from common.cohort.schema import Cohort, Patient, Photo, Purpose
 from common.cohort.splits import Protocol
 from common.errors import CohortError
 
@@ -32,6 +33,37 @@ class ReadResult:
     protocol: Protocol | None
     refused: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def permitted(self, on: datetime.date, purpose: Purpose | None = None) -> ReadResult:
+        """The patients who allow ``purpose`` on the day ``on``, or any purpose at all where it is None.
+
+        The rows of the others are refused, and the protocol is cut down with them.
+        """
+        wanted = tuple(Purpose) if purpose is None else (purpose,)
+
+        def allows(patient: Patient) -> bool:
+            return any(patient.consent.allows(p, on) for p in wanted)
+
+        kept = [patient for patient in self.cohort.patients if allows(patient)]
+        if len(kept) == len(self.cohort.patients):
+            return self
+        reason = f"consent does not cover {purpose or 'any purpose'} on {on}"
+        refused = [
+            refusal(photo, f"photo {photo.id}: {reason}")
+            for patient, photo in self.cohort.photos()
+            if not allows(patient)
+        ]
+        cohort = self.cohort.model_copy(update={"patients": tuple(kept)})
+        protocol = self.protocol and self.protocol.restricted_to(photo.id for _, photo in cohort.photos())
+        return ReadResult(cohort, protocol, [*self.refused, *refused], list(self.notes))
+
+
+def refusal(photo: Photo, reason: str) -> Refused:
+    """A photo refused after reading: points at the row that listed it, where its reader recorded one."""
+    file, colon, line = photo.source.rpartition(":")
+    if colon and line.isdigit():
+        return Refused(file, int(line), reason)
+    return Refused(photo.source or photo.path.name, 0, reason)
 
 
 def require_usable(cohort: Cohort) -> None:
