@@ -105,7 +105,8 @@ class Canvas:
         """What is painted: (n, n, 3) uint8."""
         return np.asarray(cv2.merge([cv2.convertScaleAbs(plane) for plane in self.pixels]), np.uint8)
 
-    def grid(self, step: float) -> tuple[Plane, Plane]:
+    @staticmethod
+    def grid(step: float) -> tuple[Plane, Plane]:
         """x (n,) and y (n,) in face units of the centres of cells ``step`` units wide."""
         places = (np.arange(round(SIDE / step), dtype=np.float32) + 0.5) * np.float32(step)
         return places + np.float32(LEFT), places + np.float32(TOP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -92,7 +92,8 @@ def sample_appearance(
     random: np.random.Generator, *, melanin: float | None = None, sex: str = "female"
 ) -> Appearance:
     """Colours and hair of a person; lighter hair and eyes occur where the skin is light."""
-    tone = float(random.beta(1.1, 1.6)) if melanin is None else melanin
+    drawn = float(random.beta(1.1, 1.6))
+    tone = drawn if melanin is None else melanin
     place = tone * (len(_SKIN) - 1)
     low = min(int(place), len(_SKIN) - 2)
     skin = _SKIN[low] + (place - low) * (_SKIN[low + 1] - _SKIN[low]) + random.normal(0, 4, 3)
@@ -153,8 +154,6 @@ def _rgb(values: object) -> Rgb:
 
 def of_age(appearance: Appearance, random: np.random.Generator, age_years: float) -> Appearance:
     """The same person with the hair of their age: thin and short in infants, greying from about 45."""
-    from dataclasses import replace
-
     if age_years < 1.0 and random.random() < 0.5:
         return replace(appearance, style="bald")
     if age_years < 3.0 and appearance.style in ("long", "parted"):

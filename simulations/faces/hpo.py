@@ -6,7 +6,7 @@ two. A term that groups several findings (midface retrusion, coarse features) mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -130,14 +130,14 @@ _ALL = (
 TERMS = MappingProxyType({term.id: term for term in _ALL})
 
 
-def shift_of(terms: Iterable[str], strength: float = 1.0) -> Vector:
-    """The summed shift of HPO ids, (len(traits.NAMES),) float64.
+def shift_of(terms: Mapping[str, float]) -> Vector:
+    """The summed shift of HPO ids, each with its strength (1: as in the table): (len(traits.NAMES),) float64.
 
     Terms that move the same trait the same way do not add up without bound: a trait moves at most a third beyond
     the strongest of them. KeyError for an id outside the table.
     """
-    vectors = np.array([TERMS[term].vector() for term in terms]).reshape(-1, len(NAMES))
-    if not len(vectors):
+    if not terms:
         return np.zeros(len(NAMES))
+    vectors = np.array([strength * TERMS[term].vector() for term, strength in terms.items()])
     total, strongest = vectors.sum(0), np.abs(vectors).max(0)
-    return strength * np.clip(total, -4 / 3 * strongest, 4 / 3 * strongest)
+    return np.asarray(np.clip(total, -4 / 3 * strongest, 4 / 3 * strongest))

@@ -34,9 +34,10 @@ def sample_person(
     melanin: float | None = None,
     spread: float = 1.0,
     ages: tuple[float, float] = (0.3, 60.0),
+    male_share: float = 0.5,
 ) -> Person:
     """A person of random identity; ``shift`` is added to the traits. Young ages are the more frequent."""
-    sex: Sex = "female" if random.random() < 0.5 else "male"
+    sex: Sex = "female" if random.random() < 1.0 - male_share else "male"
     traits = sample_identity(random, spread)
     if shift is not None:
         traits = traits + shift

@@ -35,8 +35,7 @@ def render(face: Face, *, size: int = 112) -> Crop:
     """The aligned crop of a face: (size, size, 3) uint8 RGB, before any camera effect."""
     g = geometry(face)
     canvas = Canvas(_OVERSAMPLING * size / 112, face.view.backdrop)
-    x, y = canvas.grid(_STEP)
-    height = relief(g, x, y)
+    height = relief(g, *Canvas.grid(_STEP))
     _paint(canvas, face, g, height)
     return _photograph(canvas, face, g, height, size)
 
@@ -50,6 +49,14 @@ def geometry(face: Face) -> Geometry:
         smile=face.view.smile,
         opening=face.view.opening,
     )
+
+
+def five_landmarks(face: Face) -> NDArray[np.float64]:
+    """Eyes, nose tip and mouth corners in the crop at size 112: (5, 2), in the template's order."""
+    g = geometry(face)
+    height = relief(g, *Canvas.grid(_STEP))
+    a, b = _alignment(face, g, height)
+    return _to_crop(_turn(np.array(five_points(g)), face, height), a, b)
 
 
 def landmarks(face: Face) -> dict[str, NDArray[np.float64]]:
@@ -82,8 +89,7 @@ def landmarks(face: Face) -> dict[str, NDArray[np.float64]]:
         points[f"ear_{name}"] = ear(g, side)
         points[f"upper_lid_{name}"], points[f"lower_lid_{name}"] = lids(g, side, face.view.blink)
         points[f"brow_{name}"] = brow_line(g, side)
-    x, y = Canvas(1.0, (0, 0, 0)).grid(_STEP)
-    height = relief(g, x, y)
+    height = relief(g, *Canvas.grid(_STEP))
     a, b = _alignment(face, g, height)
     return {name: _to_crop(_turn(place, face, height), a, b) for name, place in points.items()}
 

@@ -25,6 +25,11 @@ class FacialSyndrome:
     def identifier(self) -> str:
         return f"OMIM:{self.omim}"
 
+    @property
+    def male_share(self) -> float:
+        """X-linked disorders are mostly seen in boys; their numbers in OMIM begin with 3."""
+        return 0.88 if str(self.omim).startswith("3") else 0.5
+
 
 def _syndrome(omim: int, name: str, very: str, frequent: str = "", occasional: str = "") -> FacialSyndrome:
     frequency: dict[str, float] = {}
