@@ -13,7 +13,6 @@ from common.storage import sha256_bytes
 from simulations.faces.camera import Camera, sample_camera
 from simulations.faces.hpo import TERMS, shift_of
 from simulations.faces.people import Person, sample_person, take_photo
-from simulations.faces.renderer import five_landmarks
 from simulations.faces.syndromes import FacialSyndrome
 from simulations.synthetic_spec import SyntheticSpec
 
@@ -70,9 +69,9 @@ def _draw_photo(
 ) -> tuple[Photo, Crops]:
     # The patient's age is that of the last photo; earlier photos show them younger.
     age = person.age_years if place == 0 else person.age_years * float(np.exp(-abs(moment.normal(0, 0.25))))
-    crop, face = take_photo(person, moment, camera, age_years=age)
+    crop, points = take_photo(person, moment, camera, age_years=age)
     name = f"{patient_id}-{place + 1}"
-    eye_left, eye_right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in five_landmarks(face))
+    eye_left, eye_right, nose, mouth_left, mouth_right = ((float(x), float(y)) for x, y in points)
     photo = Photo(
         id=name,
         path=Path("synthetic") / f"{name}.png",

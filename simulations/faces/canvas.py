@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -182,9 +183,14 @@ def mirror(points: Points, side: int) -> Points:
     return points if side > 0 else points * (-1.0, 1.0)
 
 
-def _blur(mask: Mask, sigma: float) -> Mask:
-    size = 2 * max(1, round(1.6 * sigma)) + 1
-    return np.asarray(cv2.GaussianBlur(mask, (size, size), sigma * 0.8), np.uint8)
+def _blur(mask: Mask, edge: float) -> Mask:
+    """A soft edge about ``edge`` pixels wide: box filters, which cost a quarter of a Gaussian of that variance."""
+    variance = (0.8 * edge) ** 2
+    passes = 1 if variance < 3 else 2
+    size = 2 * round((math.sqrt(12 * variance / passes + 1) - 1) / 2) + 1
+    for _ in range(passes if size > 1 else 0):
+        mask = np.asarray(cv2.blur(mask, (size, size)), np.uint8)
+    return mask
 
 
 def _both(mask: Mask, other: Mask) -> Mask:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simulations.faces.camera import Camera, photograph
 from simulations.faces.face import Appearance, Face, of_age, sample_appearance, sample_view
-from simulations.faces.renderer import render
+from simulations.faces.renderer import render_with_landmarks
 from simulations.faces.traits import NAMES, Vector, as_mapping, sample_identity
 
 Crop = NDArray[np.uint8]
@@ -63,8 +63,8 @@ def take_photo(
     *,
     age_years: float | None = None,
     size: int = 112,
-) -> tuple[Crop, Face]:
-    """One photo of a person, (size, size, 3) uint8 RGB, and the face as it was drawn."""
+) -> tuple[Crop, NDArray[np.float64]]:
+    """One photo of a person, (size, size, 3) uint8 RGB, and its five landmarks, (5, 2) pixels."""
     age = person.age_years if age_years is None else age_years
     face = Face(
         traits=as_mapping(person.traits),
@@ -73,4 +73,5 @@ def take_photo(
         age_years=age,
         sex=person.sex,
     )
-    return photograph(render(face, size=size), camera, random), face
+    crop, points = render_with_landmarks(face, size=size)
+    return photograph(crop, camera, random), points

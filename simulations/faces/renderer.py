@@ -33,11 +33,18 @@ _STEP = SIDE / 112  # relief cell, face units
 
 def render(face: Face, *, size: int = 112) -> Crop:
     """The aligned crop of a face: (size, size, 3) uint8 RGB, before any camera effect."""
+    return render_with_landmarks(face, size=size)[0]
+
+
+def render_with_landmarks(face: Face, *, size: int = 112) -> tuple[Crop, NDArray[np.float64]]:
+    """The crop as ``render`` gives it, and its eyes, nose tip and mouth corners, (5, 2) pixels of the crop."""
     g = geometry(face)
     canvas = Canvas(_OVERSAMPLING * size / 112, face.view.backdrop)
     height = relief(g, *Canvas.grid(_STEP))
     _paint(canvas, face, g, height)
-    return _photograph(canvas, face, g, height, size)
+    a, b = _alignment(face, g, height)
+    points = _to_crop(_turn(np.array(five_points(g)), face, height), a, b)
+    return _photograph(canvas, face, height, (a, b), size), points * (size / 112)
 
 
 def geometry(face: Face) -> Geometry:
@@ -49,14 +56,6 @@ def geometry(face: Face) -> Geometry:
         smile=face.view.smile,
         opening=face.view.opening,
     )
-
-
-def five_landmarks(face: Face) -> NDArray[np.float64]:
-    """Eyes, nose tip and mouth corners in the crop at size 112: (5, 2), in the template's order."""
-    g = geometry(face)
-    height = relief(g, *Canvas.grid(_STEP))
-    a, b = _alignment(face, g, height)
-    return _to_crop(_turn(np.array(five_points(g)), face, height), a, b)
 
 
 def landmarks(face: Face) -> dict[str, NDArray[np.float64]]:
@@ -157,9 +156,9 @@ def _to_crop(points: NDArray[np.float64], a: complex, b: complex) -> NDArray[np.
     return np.stack([z.real, z.imag], 1)
 
 
-def _photograph(canvas: Canvas, face: Face, g: Geometry, height: Field, size: int) -> Crop:
+def _photograph(canvas: Canvas, face: Face, height: Field, alignment: tuple[complex, complex], size: int) -> Crop:
     """Turn, align and bring down to ``size``, averaging several samples a pixel."""
-    a, b = _alignment(face, g, height)
+    a, b = alignment
     fine = round(_OVERSAMPLING * size)
     cells = (np.arange(64, dtype=np.float32) + 0.5) * (112 / 64)
     back = 1 / a
