@@ -15,7 +15,7 @@ _PREFIXES = {
     "HGNC": "HGNC",
     "GENE": "GENE",
 }
-_HPO = re.compile(r"^HP[:_](\d{7})\b", re.IGNORECASE)
+_HPO = re.compile(r"^HP[:_](\d{7})\b", re.IGNORECASE | re.ASCII)
 _SEPARATORS = re.compile(r"[;,|]")
 
 
@@ -29,7 +29,7 @@ def disorder_identifiers(text: str, *, default: str = "OMIM") -> tuple[str, ...]
         prefix, colon, local = part.strip().rpartition(":")
         if colon:
             prefix = _PREFIXES.get(prefix.strip().upper(), "")
-        elif local.removesuffix(".0").isdigit():
+        elif local.isascii() and local.removesuffix(".0").isdigit():
             prefix, local = default, local.removesuffix(".0")
         name = f"{prefix}:{local.strip()}"
         if prefix and CURIE.match(name):

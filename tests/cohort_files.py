@@ -75,8 +75,11 @@ class Gmdb:
         self.table(role).write_text("image_id,subject,label,split\n" + "".join(lines))
 
 
-def write_gmdb(root: Path) -> Gmdb:
-    """Photos 1-8 of labels 70 and 71 (frequent), 9-12 of 72 and 73 (rare); photo n belongs to patient 100 + n."""
+def write_gmdb(root: Path, *, photos: bool = True) -> Gmdb:
+    """Photos 1-8 of labels 70 and 71 (frequent), 9-12 of 72 and 73 (rare); photo n belongs to patient 100 + n.
+
+    Without ``photos`` their files are no photographs, for tests that read tables alone.
+    """
     gmdb = Gmdb(root)
     labels = [70, 70, 70, 70, 71, 71, 71, 71, 72, 72, 73, 73]
     gmdb.photos = {i: (100 + i, label) for i, label in enumerate(labels, start=1)}
@@ -84,7 +87,11 @@ def write_gmdb(root: Path) -> Gmdb:
     (root / "gmdb_rot").mkdir()
     (gmdb.metadata / "federated_metadata").mkdir(parents=True)
     for i in gmdb.photos:
-        drawn_face(i).save(root / "gmdb_images" / f"{i}.jpg", quality=95)
+        path = root / "gmdb_images" / f"{i}.jpg"
+        if photos:
+            drawn_face(i).save(path, quality=95)
+        else:
+            path.write_bytes(b"no photo")
     points = ",".join(f"{v:.3f}" for point in drawn_landmarks() for v in point)
     header = "img,bbox_x1,bbox_y1,bbox_x2,bbox_y2," + ",".join(f"kp{i}_{a}" for i in range(1, 6) for a in "xy")
     lines = [header, *(f"{i}.jpg,20,14,108,120,{points}" for i in gmdb.photos)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.cohort import gmdb
 from common.cohort.importing import import_photos
@@ -183,7 +186,10 @@ def test_bad_rows_are_refused_with_file_line_and_reason(layout: Gmdb) -> None:
     (layout.root / "gmdb_images" / "2.jpg").unlink()
     (layout.root / "gmdb_images" / "5.jpg").write_bytes(b"")
     with layout.table("train").open("a") as file:
-        file.write("6,999,71\n1,101,71\n,,\n77,,70\n../../secret,1,70\n1,101,70,x\n1,101,70\n\x1b[2J,1,70\n")
+        file.write(
+            "6,999,71\n1,101,71\n,,\n77,,70\n../../secret,1,70\n1,101,70,x\n1,101,70\n\x1b[2J,1,70\n"
+            f"{'x' * 65},1,70\n"
+        )
     result = read(layout)
     name = f"gmdb_metadata/gmdb_train_images_{layout.version}.csv"
     train = {entry.line: entry.reason for entry in result.refused if entry.file == name}
@@ -196,7 +202,8 @@ def test_bad_rows_are_refused_with_file_line_and_reason(layout: Gmdb) -> None:
         10: "photo ../../secret has no file",
         11: "has more than 3 cells",
         12: "photo 1 stands here twice",
-        13: "has an image_id, subject or label that is too long or cannot be printed",
+        13: "photo \ufffd[2J has no file",
+        14: "has an image_id, subject or label longer than 64 letters",
     }
     assert result.protocol.train == ("1", "6")
     assert {"2", "5"}.isdisjoint(result.protocol.label_of)
@@ -319,3 +326,30 @@ def test_an_unusable_cohort_is_one_clear_error(layout: Gmdb, damage, message: st
 def test_naming_the_folder_above_says_which_to_name(layout: Gmdb) -> None:
     with pytest.raises(CohortError, match="name one of its folders: gmdb"):
         gmdb.read(layout.root.parent, consent=CONSENT)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_tables_are_a_result_or_a_cohort_error(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        layout = write_gmdb(Path(folder) / "gmdb", photos=False)
+        tables = sorted(path for path in layout.root.rglob("*") if path.suffix in (".csv", ".tsv"))
+        path = data.draw(st.sampled_from(tables))
+        content = bytearray(path.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            start = data.draw(st.integers(0, len(content)))
+            replacement = data.draw(
+                st.binary(max_size=6) | st.sampled_from([b'"', b",", b"\r\n", b"\t", b"1e999"])
+            )
+            content[start : start + data.draw(st.integers(0, 6))] = replacement
+        path.write_bytes(content)
+        try:
+            result = gmdb.read(layout.root, partition="site", silos=2, consent=CONSENT)
+        except CohortError:
+            return
+        listed = {photo.id for _, photo in result.cohort.photos()}
+        roles = result.protocol
+        assert listed >= {*roles.train, *roles.val, *roles.frequent_gallery, *roles.frequent_test}
+        assert set(roles.label_of) == set(roles.patient_of) == listed
+        known = {roles.patient_of[photo] for photo in (*roles.train, *roles.frequent_gallery)}
+        assert known.isdisjoint(roles.patient_of[photo] for photo in roles.frequent_test)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.cohort import phenopackets
 from common.cohort.schema import Consent, Purpose
@@ -129,3 +132,32 @@ def test_nothing_usable_is_one_clear_error(packets: Path, tmp_path: Path) -> Non
     (tmp_path / "empty" / "x.json").write_text("{}")
     with pytest.raises(CohortError, match=r"no usable packet; first: x.json: is no phenopacket"):
         phenopackets.read(tmp_path / "empty", consent=CONSENT)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_json_is_a_refusal_or_a_patient(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for number, disease in ((1, "OMIM:122470"), (2, "OMIM:147920"), (3, "OMIM:1")):
+            (root / f"{number}.jpg").write_bytes(bytes([number]))
+            write_packet(root / f"{number}.json", number, photo=f"{number}.jpg", disease=disease)
+        packet = json.loads((root / "3.json").read_text())
+        place = packet
+        while True:
+            key = data.draw(st.sampled_from(sorted(place)) if isinstance(place, dict) else st.just(0))
+            if isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+                place = place[key]
+            else:
+                break
+        place[key] = data.draw(_JSON)
+        (root / "3.json").write_text(json.dumps(packet))
+        result = phenopackets.read(root, consent=CONSENT)
+        assert len(result.cohort.patients) == 3 or result.refused

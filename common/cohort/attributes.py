@@ -19,7 +19,7 @@ Sex = Literal["female", "male"]
 
 _AGREED = {"yes", "y", "true", "1", "1.0", "given", "consented", "agreed", "signed"}
 _DECLINED = {"no", "n", "false", "0", "0.0", "none", "declined", "refused", "withdrawn", "revoked", "expired"}
-_PMID = re.compile(r"^(?:PMID:?\s*)?(\d{1,9})(?:\.0)?$", re.IGNORECASE)
+_PMID = re.compile(r"^(?:PMID:?\s*)?(\d{1,9})(?:\.0)?$", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,8 @@ class _Listing:
         patient, label = _plain(row["subject"]), _plain(row["label"])
         if not photo or not patient or not label:
             return "has no image_id, subject or label"
-        if not all(text.isprintable() and len(text) <= 64 for text in (photo, patient, label)):
-            return "has an image_id, subject or label that is too long or cannot be printed"
+        if any(len(text) > 64 for text in (photo, patient, label)):
+            return "has an image_id, subject or label longer than 64 letters"
         if photo in self.unusable:
             return self.unusable[photo]
         if self.patient_of.get(photo, patient) != patient:

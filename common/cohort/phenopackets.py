@@ -22,7 +22,7 @@ from common import ontology
 from common.cohort import attributes
 from common.cohort.folder import photo_file
 from common.cohort.phenopacket_messages import Packet, TimeElement
-from common.cohort.reading import ReadResult, Refused, require_usable
+from common.cohort.reading import ReadResult, Refused, printable, require_usable
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Syndrome
 from common.errors import CohortError, PhotoError
 from common.faces.decode import EXTENSIONS
@@ -114,7 +114,7 @@ def _diagnosis(packet: Packet) -> Syndrome | None:
         identifiers = ontology.disorder_identifiers(term.id) if ":" in term.id else ()
         if not identifiers:
             raise _Unusable("names a disease without an OMIM, ORPHA or MONDO identifier")
-        found.setdefault(identifiers[0], term.label)
+        found.setdefault(identifiers[0], printable(term.label))
     if len(found) > 1:
         raise _Unusable(f"names {len(found)} diseases: {', '.join(found)}")
     return next((Syndrome(key=key, name=label or key, identifiers=(key,)) for key, label in found.items()), None)

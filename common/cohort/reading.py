@@ -66,6 +66,13 @@ def refusal(photo: Photo, reason: str) -> Refused:
     return Refused(photo.source or photo.path.name, 0, reason)
 
 
+def printable(text: str) -> str:
+    """``text`` with every character that could steer a terminal or break a line replaced by U+FFFD."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 def require_usable(cohort: Cohort) -> None:
     """Check that a cohort can be ranked at all.
 

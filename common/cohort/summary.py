@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.cohort.importing import Imported
-from common.cohort.reading import ReadResult, Refused
+from common.cohort.reading import ReadResult, Refused, printable
 from common.cohort.schema import Cohort, Purpose
 from common.cohort.splits import Protocol
 
@@ -116,4 +116,4 @@ def _silos(protocol: Protocol, cohort: Cohort) -> Table:
 
 def _plain(text: str) -> Text:
     """Text without markup and without characters that could steer a terminal."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
+    return Text(printable(text))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cohort.reading import Refused
+from common.cohort.reading import Refused, printable
 from common.errors import CohortError
 
 MAX_BYTES = 1 << 30
@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Row:
-    """The asked-for cells of one row, stripped; a column that the file lacks is an empty cell."""
+    """The asked-for cells of one row, stripped and printable; a column that the file lacks is an empty cell."""
 
     file: str
     line: int
@@ -64,7 +64,7 @@ def read_rows(
             elif any(cell.strip() for cell in cells[width:]):
                 refused.append(Refused(name, line, f"has more than {width} cells"))
             else:
-                picked = {c: cells[i].strip() if i < len(cells) else "" for c, i in header.items()}
+                picked = {c: printable(cells[i].strip()) if i < len(cells) else "" for c, i in header.items()}
                 rows.append(Row(name, line, picked))
     except csv.Error as error:
         raise CohortError(f"{name}:{start}: {error}", remedy="mend the quotes or save the table again") from error
