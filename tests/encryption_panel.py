@@ -34,7 +34,8 @@ class Host:
 
     def __init__(self, scheme, keys, layout, rows):
         self.scheme, self.keys = scheme, keys
-        self.gallery = prepare(scheme, layout, np.asarray(rows, dtype=np.float64))
+        self.rows = np.asarray(rows, dtype=np.float64)
+        self.gallery = prepare(scheme, layout, self.rows)
 
     def respond(self, payload, *, mask_keys=(), noise=0.0):
         query = admit(self.scheme, payload, self.keys)

@@ -1,0 +1,225 @@
+"""The worker process: it dies instead of its owner, comes back, and can do little else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.encryption import EncryptedRanker, frames, worker
+from common.encryption.querier_session import QuerierSession
+from common.encryption.silo_session import SiloSession
+from common.encryption.worker import Worker, private_folder
+from common.errors import EncryptionError
+from common.ranking.kernel import linear
+from tests.encryption_panel import Layout, prototypes, silo_panel, unit
+
+LAYOUT = Layout(64, 10, 1)
+
+
+def folders():
+    return {path for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("phenofed-*")}
+
+
+def test_a_killed_worker_is_one_refused_request_and_a_new_worker():
+    generator = np.random.default_rng(1)
+    members, querier, epoch = silo_panel(["a", "b", "c"], [LAYOUT])
+    with Worker("querier") as own, Worker("silo") as silo:
+        asking = QuerierSession(querier, epoch, own)
+        rows = unit(generator, 10, 64).astype(np.float64)
+        session = SiloSession(members["a"], epoch, {LAYOUT: rows}, silo, keys=asking.keys)
+        query = asking.ask(unit(generator, 1, 64))
+        first = silo.process_id
+        os.kill(first, signal.SIGSEGV)
+        with pytest.raises(EncryptionError, match="worker is gone"):
+            session.answer(query.envelope)
+        assert len(session.answer(query.envelope)) > 100_000
+        assert silo.process_id not in (None, first)
+        assert silo.generation == 2
+
+
+def test_a_hanging_worker_is_ended_after_its_time():
+    with Worker("silo", seconds=3) as silo:
+        with pytest.raises(EncryptionError, match="no such request"):
+            silo.call(b"nothing", b"{}")
+        process = silo.process_id
+        silo._seconds = 0.2
+        os.kill(process, signal.SIGSTOP)
+        with pytest.raises(EncryptionError, match="in time"):
+            silo.call(b"nothing", b"{}")
+        assert silo.process_id is None
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+        silo._seconds = 30
+        with pytest.raises(EncryptionError, match="no such request"):
+            silo.call(b"nothing", b"{}")
+
+
+def test_the_ranker_goes_on_after_any_of_its_workers_died():
+    generator = np.random.default_rng(2)
+    syndromes = [f"s{number}" for number in range(10)]
+    silos = prototypes(generator, syndromes, 64, silos=3)
+    probes = unit(generator, 2, 64)
+    expected = linear(probes, list(silos.values()), syndromes=syndromes)
+    with EncryptedRanker(silos, syndromes=syndromes) as ranker:
+        ranker.rank(probes)
+        for victim in (ranker._workers[0], ranker._own_worker):
+            os.kill(victim.process_id, signal.SIGKILL)
+            with pytest.raises(EncryptionError):
+                ranker.rank(probes)
+            scores, _ = ranker.rank(probes)
+            assert np.nanmax(np.abs(scores - expected)) < 1e-4
+
+
+def test_requests_that_make_no_sense_are_refused_and_the_worker_stays():
+    with Worker("silo") as silo:
+        requests = [(b"answer", b"{}"), (b"answer", b"no json", b""), (b"keys",), (b"",), (b"gallery", b"[]", b"")]
+        requests += [(b"keys", b'{"key": "0", "rotations": [64]}', bytes(size)) for size in (0, 1, 1_000_000)]
+        requests += [(b"gallery", b'{"layout": [64, 10, 1], "name": "x"}', bytes(size)) for size in (0, 7, 5120)]
+        for request in requests:
+            with pytest.raises(EncryptionError):
+                silo.call(*request)
+        assert silo.generation == 1
+    with Worker("querier") as own:
+        for request in ((b"encrypt", b"{}", b""), (b"scores", b"{}", b""), (b"secret", b"{}")):
+            with pytest.raises(EncryptionError, match="no keys"):
+                own.call(*request)
+
+
+def test_processes_and_folders_are_gone_after_use():
+    before = folders()
+    with Worker("silo") as silo:
+        with pytest.raises(EncryptionError):
+            silo.call(b"nothing", b"{}")
+        process = silo.process_id
+        (folder,) = folders() - before
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert not list(folder.iterdir())
+    assert folders() == before
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_an_owner_that_forgets_its_worker_leaves_no_process():
+    silo = Worker("silo")
+    with pytest.raises(EncryptionError):
+        silo.call(b"nothing", b"{}")
+    process = silo.process_id
+    del silo
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_a_private_folder_is_found_without_a_memory_file_system(monkeypatch, tmp_path):
+    real = worker.tempfile.mkdtemp
+
+    def picky(*, prefix, dir):
+        if dir is not None:
+            raise FileNotFoundError(dir)
+        return real(prefix=prefix, dir=tmp_path)
+
+    monkeypatch.setattr(worker.tempfile, "mkdtemp", picky)
+    assert private_folder().parent == tmp_path
+
+
+CONFINED = """
+import os, resource, socket, subprocess, sys, tempfile
+from pathlib import Path
+from common.encryption.confinement import confine
+folder = Path(sys.argv[1])
+missing = confine(folder, memory=1 << 30)
+def refused(action):
+    try:
+        action()
+    except (OSError, MemoryError):
+        return True
+    return False
+network = [lambda: socket.socket(), lambda: socket.create_server(("127.0.0.1", 0))]
+programs = [lambda: os.execv(sys.executable, [sys.executable, "-c", ""])]
+files = [lambda: open("/etc/hostname").read(), lambda: open(sys.argv[2], "w"), lambda: os.listdir("/")]
+if "seccomp" not in missing:
+    assert all(map(refused, network + programs))
+if "landlock" not in missing:
+    assert all(map(refused, files))
+assert refused(lambda: bytearray(2 << 30))
+assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+(folder / "own").write_bytes(b"mine")
+assert (folder / "own").read_bytes() == b"mine"
+print("confined", *missing)
+"""
+
+
+def test_a_confined_process_has_no_network_no_files_and_little_memory(tmp_path):
+    (tmp_path / "own").mkdir()
+    command = [sys.executable, "-c", CONFINED, str(tmp_path / "own"), str(tmp_path / "other")]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("confined")
+
+
+def test_a_process_that_computes_too_long_is_ended_by_the_system():
+    code = textwrap.dedent("""
+        from common.encryption.confinement import limit_processor
+        limit_processor(0)
+        while True:
+            pass
+    """)
+    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, timeout=60)
+    assert result.returncode == -signal.SIGXCPU
+
+
+def test_tenseal_is_loaded_by_worker_processes_only():
+    code = "import sys, common.encryption; common.encryption.EncryptedRanker; assert 'tenseal' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent, timeout=60)
+
+
+class TestFrames:
+    @pytest.fixture
+    def pipe(self):
+        reading, writing = os.pipe()
+        yield reading, writing
+        for handle in (reading, writing):
+            try:
+                os.close(handle)
+            except OSError:
+                continue
+
+    def test_parts_arrive_whole(self, pipe):
+        reading, writing = pipe
+        parts = [b"", b"a", bytes(3 << 20)]
+        sender = threading.Thread(target=frames.write, args=(writing, parts))
+        sender.start()
+        assert frames.read(reading) == parts
+        sender.join()
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1" + b"\xff" * 8, b"\0\0\0\1"]
+    )
+    def test_what_is_no_frame_is_refused(self, pipe, content):
+        reading, writing = pipe
+        os.write(writing, content)
+        os.close(writing)
+        with pytest.raises(frames.PipeClosed):
+            frames.read(reading)
+
+    def test_silence_and_a_reader_that_does_not_read_end_at_the_deadline(self, pipe):
+        reading, writing = pipe
+        with pytest.raises(frames.PipeClosed, match="in time"):
+            frames.read(reading, deadline=time.monotonic() + 0.05)
+        os.set_blocking(writing, False)
+        with pytest.raises(frames.PipeClosed, match="in time"):
+            frames.write(writing, [bytes(4 << 20)], deadline=time.monotonic() + 0.05)
+
+    def test_a_reader_that_left_is_noticed(self, pipe):
+        reading, writing = pipe
+        os.close(reading)
+        with pytest.raises(frames.PipeClosed, match="gone"):
+            frames.write(writing, [b"hello"])
