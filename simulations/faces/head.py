@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.seeding import generator
 from simulations.faces.canvas import Canvas, Points, curve, ellipse
 from simulations.faces.contours import ear
 from simulations.faces.eyes import tint
 from simulations.faces.face import Face, Rgb
 from simulations.faces.geometry import Geometry
+
+_VOLUME = {"crop": 1.2, "short": 3.0, "parted": 4.0, "fringe": 4.0, "long": 5.0, "curly": 7.0, "bald": 0.3}
 
 
 def paint_ears(canvas: Canvas, g: Geometry, skin: Rgb) -> None:
@@ -41,8 +44,8 @@ def paint_neck(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
             (80, 92),
             (-80, 92),
             (-half - 9, base + 12),
+            (-half, base + 4),
         ]
-        + [(-half, base + 4)]
     )
     canvas.fill(neck, tint(skin, 0.8))
     shade = tint(skin, 0.42, (60, 20, 15), 0.2)
@@ -55,10 +58,7 @@ def paint_neck(canvas: Canvas, face: Face, g: Geometry, skin: Rgb) -> None:
 def hair_lines(face: Face, g: Geometry) -> tuple[Points, Points]:
     """The outer contour of the hair and the line where it meets the face, both left to right."""
     style, t = face.appearance.style, g.t
-    volume = {"crop": 1.2, "short": 3.0, "parted": 4.0, "fringe": 4.0, "long": 5.0, "curly": 7.0, "bald": 0.3}[
-        style
-    ]
-    volume *= float(np.exp(0.12 * t["hair_density"])) * (1 - 0.5 * g.child)
+    volume = _VOLUME[style] * float(np.exp(0.12 * t["hair_density"])) * (1 - 0.5 * g.child)
     w = g.temple_half + volume
     end = {"crop": -2.0, "bald": -8.0, "short": 3.0, "long": 60.0}.get(style, 6.0)
     outer = curve(
@@ -120,9 +120,9 @@ def paint_back_hair(canvas: Canvas, face: Face, g: Geometry) -> None:
 
 def _strands(canvas: Canvas, face: Face) -> NDArray[np.float32]:
     """Brightness of hair about 1, (side, side) float32: streaks that follow the head, or curls."""
-    random = np.random.default_rng(face.appearance.texture_seed)
+    random = generator(face.appearance.texture_seed, "hair")
     shape = (10, 76) if face.appearance.style != "curly" else (46, 46)
-    noise = random.normal(0, 1, shape).astype(np.float32)
+    noise = random.standard_normal(shape, dtype=np.float32)
     x, y = canvas.grid(1.0)
     texture = 0.92 + 0.16 * cv2.resize(noise, (len(x), len(y)), interpolation=cv2.INTER_CUBIC)
     # Light from above: a sheen across the crown.

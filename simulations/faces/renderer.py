@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.faces.align import TEMPLATE
 from common.seeding import generator
 from simulations.faces.canvas import LEFT, SIDE, TOP, Canvas
 from simulations.faces.contours import ear, outline
@@ -23,10 +24,6 @@ from simulations.faces.relief import Field, gaussians, relief, shade
 
 Crop = NDArray[np.uint8]
 
-# The five points that a face of average traits shows, crop pixels at size 112: ArcFace's template.
-TEMPLATE = np.array(
-    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
-)
 _OVERSAMPLING = 2.0  # canvas pixels a crop pixel, in each direction
 _STEP = SIDE / 112  # relief cell, face units
 
