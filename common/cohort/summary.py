@@ -82,7 +82,7 @@ def _overview(cohort: Cohort, result: ReadResult, imported: Imported | None) -> 
         ("unsolved patients", sum(patient.syndrome is None for patient in cohort.patients)),
     ]
     rows += [(f"may {p.value} today", len(cohort.for_purpose(p, today).patients)) for p in Purpose]
-    protocol = result.protocol
+    protocol = result.protocol and result.protocol.restricted_to(photo.id for _, photo in cohort.photos())
     if protocol is not None:
         rows += [
             ("train / val photos", f"{len(protocol.train)} / {len(protocol.val)}"),
