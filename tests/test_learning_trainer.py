@@ -10,10 +10,11 @@ from torch import nn
 
 from common.errors import TrainingError
 from common.learning.data import TrainingData
+from common.learning.frozen_part import split
 from common.learning.local_state import LocalState
 from common.learning.plan import TrainingPlan
 from common.learning.trainer import TrainReport, train_locally
-from common.models.phenotype import PhenotypeModel
+from common.models.phenotype import PhenotypeModel, as_tensor
 from common.models.sharing import make_trainable, shared_parameters, shared_state
 
 
@@ -105,7 +106,48 @@ def test_a_frozen_backbone_runs_once_for_all_rounds() -> None:
     model = new_model(0.0)
     plan = PLAN.model_copy(update={"cached_views": 3})
     train(model, plan, 3)
-    assert model.backbone.calls == 3  # 48 photos fit one batch: once for each view
+    assert model.backbone.calls == 1 + 3 * 2  # the shape of its output; two batches for each view
+
+
+def test_a_part_that_is_frozen_is_not_run_again_and_the_rest_still_learns() -> None:
+    model = new_model(0.5)
+    seen = []
+    model.backbone.first.register_forward_hook(lambda *_: seen.append("frozen"))
+    model.backbone.last.register_forward_hook(lambda *_: seen.append("learning"))
+    plan = PLAN.model_copy(update={"cached_views": 2})
+    state = LocalState(seed=3)
+    before = shared_state(model)
+    for round in range(2):
+        train_locally(model, new_data(), plan, round=round, rng=np.random.default_rng(0), state=state)
+        if round == 0:
+            seen.clear()
+    assert "frozen" not in seen
+    assert "learning" in seen
+    assert not torch.equal(before["backbone.last.weight"], model.backbone.last.weight)
+
+
+def test_without_memory_for_views_every_step_augments_anew() -> None:
+    model = new_model(0.5)
+    plan = PLAN.model_copy(update={"cache_megabytes": 0})
+    reports, state = train(model, plan, 1)
+    assert model.backbone.calls > reports[0].steps
+    assert state.views is not None
+    assert len(state.views) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.5])
+def test_the_frozen_and_the_learning_part_make_the_backbone(fraction: float) -> None:
+    model = new_model(fraction)
+    crops = as_tensor(new_data().crops[:5])
+    parts = split(model, crops)
+    assert parts is not None
+    torch.testing.assert_close(parts.learning(parts.frozen(crops)), model.backbone(crops))
+    assert not any(parameter.requires_grad for parameter in parts.frozen.parameters())
+
+
+def test_a_backbone_that_learns_from_its_first_layer_has_no_frozen_part() -> None:
+    model = new_model(1.0)
+    assert split(model, as_tensor(new_data().crops[:2])) is None
 
 
 def test_a_run_resumed_from_the_kept_state_ends_alike() -> None:

@@ -1,8 +1,4 @@
-"""From photo indices to embeddings: through the whole model, or from features computed once.
-
-While the backbone is frozen its outputs do not change, so a fixed set of augmented views goes through it once
-and every later step costs the head alone.
-"""
+"""From photo indices to embeddings: through the whole model, or from what its frozen part gave once."""
 
 from __future__ import annotations
 
@@ -15,9 +11,13 @@ from torch import Tensor
 
 from common.learning.augment import augment
 from common.learning.data import TrainingData
+from common.learning.frozen_part import Parts, split
 from common.learning.local_state import LocalState
 from common.learning.plan import TrainingPlan
 from common.models.phenotype import PhenotypeModel, as_tensor, embed
+
+BATCH = 32  # photos that go through the network at once where no gradient is needed
+LARGEST_HALF = 6e4  # values beyond this do not fit float16
 
 
 class Inputs(Protocol):
@@ -31,10 +31,16 @@ class Inputs(Protocol):
 
 
 def inputs_for(model: PhenotypeModel, data: TrainingData, plan: TrainingPlan, state: LocalState) -> Inputs:
-    """``FrozenInputs`` where no parameter of the backbone learns, ``LiveInputs`` otherwise."""
-    if any(parameter.requires_grad for parameter in model.backbone.parameters()):
+    """``CachedInputs`` where the plan allows it and a part of the backbone is frozen, else ``LiveInputs``."""
+    if not plan.cached_views:
         return LiveInputs(model, data, plan)
-    return FrozenInputs(model, data, plan, state)
+    if state.parts is None or state.parts.backbone is not model.backbone:
+        state.parts = split(model, as_tensor(data.crops[:2]))
+    if state.views is None and state.parts is not None:
+        state.views = _views(state.parts, data, plan, np.random.default_rng(state.seed))
+    if state.parts is None or state.views is None or not len(state.views):
+        return LiveInputs(model, data, plan)
+    return CachedInputs(model, state.parts.learning, state.views)
 
 
 class LiveInputs:
@@ -48,33 +54,52 @@ class LiveInputs:
         return self._model(crops)
 
     def plain(self) -> Tensor:
-        return torch.from_numpy(embed(self._model, self._data.crops))
+        return torch.from_numpy(embed(self._model, self._data.crops, batch=BATCH))
 
 
-class FrozenInputs:
-    """Draws one of the views whose features ``state`` keeps; view 0 is the photo as it is."""
+class CachedInputs:
+    """Draws, for each photo, one of its views (views, n, ...) that went through the frozen part already.
 
-    def __init__(self, model: PhenotypeModel, data: TrainingData, plan: TrainingPlan, state: LocalState) -> None:
-        self._model = model
-        if state.features is None:
-            state.features = _view_features(model, data, plan, np.random.default_rng(state.seed))
-        self._features = state.features
+    View 0 is the photo as it is.
+    """
+
+    def __init__(self, model: PhenotypeModel, learning: torch.nn.Module, views: Tensor) -> None:
+        self._model, self._learning, self._views = model, learning, views
 
     def drawn(self, photos: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
-        views = rng.integers(len(self._features), size=len(photos))
-        return self._model.head(self._features[views, photos])
+        chosen = rng.integers(len(self._views), size=len(photos))
+        return self._embed(self._views[chosen, photos])
 
     def plain(self) -> Tensor:
         with torch.no_grad():
-            return self._model.head(self._features[0])
+            return torch.cat([self._embed(part) for part in torch.split(self._views[0], BATCH)])
+
+    def _embed(self, values: Tensor) -> Tensor:
+        return self._model.head(self._learning(values.float()))
 
 
-def _view_features(
-    model: PhenotypeModel, data: TrainingData, plan: TrainingPlan, rng: np.random.Generator
-) -> Tensor:
-    """Features (views, n, d) of the plain photos and ``cached_views`` - 1 augmented copies."""
-    views = [torch.from_numpy(embed(model.backbone, data.crops))]
-    for _ in range(1, plan.cached_views):
-        changed = augment(as_tensor(data.crops), plan.augmentation, rng).round().byte().numpy()
-        views.append(torch.from_numpy(embed(model.backbone, changed.transpose(0, 2, 3, 1))))
-    return torch.stack(views)
+def _views(parts: Parts, data: TrainingData, plan: TrainingPlan, rng: np.random.Generator) -> Tensor:
+    """The frozen part's outputs (views, n, ...) float16 of the plain photos and augmented copies of them.
+
+    As many views as ``cached_views`` and the memory of the plan allow; none where fewer than two would fit, or
+    where values would not fit float16.
+    """
+    first = _outputs(parts, as_tensor(data.crops[:1]))
+    bytes_a_view = first.numel() * 2 * len(data.crops)
+    count = min(plan.cached_views, int(plan.cache_megabytes * 1e6 / bytes_a_view))
+    if count < min(2, plan.cached_views):
+        return torch.empty(0)
+    views = torch.empty((count, len(data.crops), *first.shape[1:]), dtype=torch.float16)
+    for view in range(count):
+        for start in range(0, len(data.crops), BATCH):
+            crops = as_tensor(data.crops[start : start + BATCH])
+            outputs = _outputs(parts, augment(crops, plan.augmentation, rng) if view else crops)
+            if outputs.abs().max() > LARGEST_HALF:
+                return torch.empty(0)
+            views[view, start : start + BATCH] = outputs.half()
+    return views
+
+
+def _outputs(parts: Parts, crops: Tensor) -> Tensor:
+    with torch.no_grad():
+        return parts.frozen(crops)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.learning.frozen_part import Parts
 from common.models.head import ClassRows
 
 
@@ -16,13 +17,15 @@ class LocalState:
     """``seed`` drives what is drawn once for all rounds, so that a resumed run draws the same again.
 
     ``rows``: the silo's classifier, made at its first round. ``anchors`` (n, d): embeddings before training.
-    ``features`` (views, n, d): outputs of a frozen backbone, a cache that ``tensors`` leaves out.
+    ``views`` (views, n, ...): what the frozen part of the backbone gave; ``parts``: that part and the rest.
+    Both are caches that ``tensors`` leaves out.
     """
 
     seed: int
     rows: ClassRows | None = None
     anchors: Tensor | None = None
-    features: Tensor | None = None
+    views: Tensor | None = None
+    parts: Parts | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """What must outlive the process, by name."""

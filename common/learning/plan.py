@@ -34,10 +34,11 @@ class TrainingPlan(Settings):
     """How the silos train. Two phases: classifier warm-up, then episodes.
 
     ``epochs``: passes over the silo's patients in a round, one photo of each patient a pass.
-    ``trainable_fraction``: the last part of the backbone's depth that learns; 0 trains the head alone, on features
-    computed once. ``classifier_weight``: share of the classifier loss that goes on beside the episodes.
+    ``trainable_fraction``: the last part of the backbone's depth that learns; 0 trains the head alone.
+    ``classifier_weight``: share of the classifier loss that goes on beside the episodes.
     ``proximal``: FedProx's mu. ``anchor``: weight of 1 - cosine to the embedding before training.
-    ``cached_views``: how many augmented views of a photo are kept while the backbone is frozen.
+    ``cached_views``: how many views of a photo are run once through the frozen part of the backbone and kept, the
+    photo as it is among them; as many as ``cache_megabytes`` a silo hold, and 0 augments anew for every step.
     """
 
     rounds: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -57,7 +58,8 @@ class TrainingPlan(Settings):
     proximal: Annotated[float, Field(ge=0, le=100)] = 0.0
     anchor: Annotated[float, Field(ge=0, le=100)] = 0.0
     temperature: Annotated[float, Field(ge=1, le=100)] = 10.0
-    cached_views: Annotated[int, Field(ge=1, le=256)] = 8
+    cached_views: Annotated[int, Field(ge=0, le=256)] = 8
+    cache_megabytes: Annotated[int, Field(ge=0, le=1_000_000)] = 512
     episodes: EpisodePlan = EpisodePlan()
     augmentation: AugmentationPlan = AugmentationPlan()
 
