@@ -60,7 +60,7 @@ def _bar(y: float, mode: str, label: str, value: object, bounds: Sequence[object
     if low is not None and high is not None:
         left, right = _x(low), _x(high)
         path = f"M{left:.1f} {middle - 3.5:.1f}v7m0-3.5H{right:.1f}m0-3.5v7"
-        marks.append(element("path", d=path, class_="whisker"))
+        marks += [element("path", d=path, class_=name) for name in ("halo", "whisker")]
     return marks
 
 

@@ -244,7 +244,7 @@ def tested(rows: Sequence[Prediction], setting: str) -> str:
     """How many patients a setting tests, and in how many divisions."""
     mine = [row for row in rows if row.setting == setting]
     patients, splits = len({row.subject for row in mine}), len({row.split for row in mine})
-    divided = f", {count(splits)} divisions into test and gallery" if splits > 1 else ""
+    divided = f", {count(splits)} divisions" if splits > 1 else ""
     return f"{plural(patients, 'test patient')}{divided}"
 
 
