@@ -85,11 +85,10 @@ def test_c1_differs_from_answer_to_answer(scheme, keys, generator):
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
-def recover_row(scheme, keys, generator, *, noise, rounds=12):
-    """Correlation of a silo's row with its least-squares estimate out of the imaginary parts of the answers."""
+def recover_rows(scheme, keys, generator, *, noise, rounds=10):
+    """Correlation of a silo's rows with their least-squares estimate out of the imaginary parts of the answers."""
     secret, public = keys
-    rows = gallery(generator)
-    host = Host(scheme, public, LAYOUT, rows)
+    host = Host(scheme, public, LAYOUT, gallery(generator))
     errors, seen = [], []
     for _ in range(rounds):
         slots = query_slots(generator)
@@ -99,14 +98,14 @@ def recover_row(scheme, keys, generator, *, noise, rounds=12):
         error = np.array(scheme._encoder.decode_complex(plain)) - 2 * slots
         errors.append(0.5 * error.imag.reshape(LAYOUT.ring, LAYOUT.lanes).T)
         answer = decrypt(scheme, secret, LAYOUT, [host.respond(payload, noise=noise)])[0]
-        seen.append(answer.imag.reshape(LAYOUT.ring, LAYOUT.lanes)[0])
+        seen.append(answer.imag.reshape(LAYOUT.ring, LAYOUT.lanes).T)
     estimate = np.linalg.lstsq(np.concatenate(errors), np.concatenate(seen), rcond=None)[0]
-    return np.corrcoef(estimate, rows[0])[0, 1]
+    return np.corrcoef(estimate.T.ravel(), host.rows.ravel())[0, 1]
 
 
 def test_imaginary_parts_give_no_row_away(scheme, keys, generator):
-    assert recover_row(scheme, keys, generator, noise=0.0) > 0.6, "the attack itself must work"
-    assert abs(recover_row(scheme, keys, generator, noise=NOISE)) < 0.45
+    assert recover_rows(scheme, keys, generator, noise=0.0) > 0.3, "the attack itself must work"
+    assert abs(recover_rows(scheme, keys, generator, noise=NOISE)) < 0.1
 
 
 def test_noise_lies_on_every_slot_real_and_imaginary(scheme, keys, generator):

@@ -155,6 +155,36 @@ def test_a_query_signed_by_another_member_is_refused(world, query):
         assert_refused(world.silos["a"].answer, seal(payload, terms, sender, secrets.token_bytes(32)))
 
 
+def test_a_signed_payload_of_another_length_is_refused(world, query):
+    payload = query.envelope[HEADER_BYTES:-64]
+    for other in (payload[:-1], payload + b"\0", b""):
+        header = query.envelope[: HEADER_BYTES - 32] + hashlib.sha256(other).digest()
+        assert_refused(world.silos["a"].answer, header + other + world.querier.sign(header))
+
+
+def test_an_old_answer_is_refused_even_where_no_mask_would_show_it(world):
+    """A simulation with one silo has no masks; the transcript alone tells its answers apart."""
+    panel = dataclasses.replace(world.epoch.panel, members=(world.members["a"].card,), smallest=1)
+    with Worker("querier") as own:
+        epoch = Epoch(panel, world.epoch.layouts)
+        asking = QuerierSession(world.querier, epoch, own)
+        silo = world.join("a", keys=asking.keys, at=epoch)
+        first, second = asking.ask(world.probes), asking.ask(world.probes)
+        old, new = silo.answer(first.envelope), silo.answer(second.envelope)
+        assert_refused(asking.scores, second, {"a": old})
+        assert asking.scores(second, {"a": new}).shape == (3, 20)
+
+
+def test_a_new_epoch_on_the_same_worker_leaves_the_old_one_as_it_is(world, query):
+    later = Epoch(dataclasses.replace(world.epoch.panel, gallery_epoch="2"), world.epoch.layouts)
+    with Worker("querier") as own:
+        asking = QuerierSession(world.querier, later, own)
+        silos = {name: world.join(name, keys=asking.keys, at=later) for name in world.members}
+        asked = asking.ask(world.probes)
+        found = asking.scores(asked, {name: silo.answer(asked.envelope) for name, silo in silos.items()})
+    assert found == pytest.approx(world.asking.scores(query, answers(world, query)), abs=1e-4)
+
+
 def test_a_silo_outside_the_panel_cannot_join(world):
     with pytest.raises(EncryptionError, match="not in the panel"):
         SiloSession(Member("d"), world.epoch, {}, world.worker, keys=world.asking.keys)

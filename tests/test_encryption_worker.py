@@ -25,10 +25,6 @@ from tests.encryption_panel import Layout, prototypes, silo_panel, unit
 LAYOUT = Layout(64, 10, 1)
 
 
-def folders():
-    return {path for parent in ("/dev/shm", "/tmp") for path in Path(parent).glob("phenofed-*")}
-
-
 def test_a_killed_worker_is_one_refused_request_and_a_new_worker():
     generator = np.random.default_rng(1)
     members, querier, epoch = silo_panel(["a", "b", "c"], [LAYOUT])
@@ -95,15 +91,15 @@ def test_requests_that_make_no_sense_are_refused_and_the_worker_stays():
 
 
 def test_processes_and_folders_are_gone_after_use():
-    before = folders()
     with Worker("silo") as silo:
         with pytest.raises(EncryptionError):
             silo.call(b"nothing", b"{}")
         process = silo.process_id
-        (folder,) = folders() - before
+        folder = silo.folder
         assert folder.stat().st_mode & 0o777 == 0o700
         assert not list(folder.iterdir())
-    assert folders() == before
+    assert silo.folder is None
+    assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 

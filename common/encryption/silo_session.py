@@ -129,7 +129,7 @@ class SiloSession:
         return seal(response, self._epoch.answer_terms(layout, self._key_id), self._member, bound_to)
 
     def _name(self, layout: Layout) -> str:
-        return f"{self._member.card.fingerprint.hex()}/{layout.digest.hex()}"
+        return f"{self._member.card.fingerprint.hex()}/{self._key_id.hex()}/{layout.digest.hex()}"
 
 
 def _ask(method: Callable[..., list[bytes]], command: bytes, data: Any, *parts: bytes) -> list[bytes]:

@@ -47,6 +47,8 @@ class Worker:
         self._setup: list[tuple[bytes, ...]] = []
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self.folder: Path | None = None
+        """Private to the running process, if any."""
         self._finalizer: weakref.finalize[..., Worker] | None = None
         self.generation = 0
         """How often the process was started; what it made itself, such as keys, is lost in between."""
@@ -129,14 +131,14 @@ class Worker:
         assert process.stdout is not None
         os.set_blocking(process.stdin.fileno(), False)
         os.set_blocking(process.stdout.fileno(), False)
-        self._process = process
+        self._process, self.folder = process, folder
         self._finalizer = weakref.finalize(self, _put_away, process, folder)
         self.generation += 1
 
     def _stop(self) -> None:
         if self._finalizer is not None:
             self._finalizer()
-        self._process = self._finalizer = None
+        self._process = self._finalizer = self.folder = None
 
 
 def private_folder() -> Path:
