@@ -18,7 +18,6 @@ from simulations.report.faces import contact_sheet
 from simulations.report.source import Source
 
 LONG_TABLE = 30
-HARDEST = 15
 
 
 def render(source: Source, *, on: datetime.date) -> str:
@@ -54,7 +53,7 @@ def render(source: Source, *, on: datetime.date) -> str:
         refused=tables.refused_rows(source),
         top=tables.TOP,
         long_table=LONG_TABLE,
-        hardest=HARDEST,
+        hardest_of=syndromes.hardest,
     )
 
 

@@ -12,6 +12,8 @@ from simulations.report.source import Source
 
 TOP = (1, 5, 10)
 SHOWN_CONFUSIONS = 12
+SHOWN_SYNDROMES = 15
+ENOUGH_PATIENTS = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ def syndrome_rows(source: Source) -> list[SyndromeRow]:
             )
         )
     return sorted(rows, key=lambda row: (row.hits[10], row.hits[5], row.hits[1], row.name))
+
+
+def hardest(rows: Sequence[SyndromeRow]) -> list[SyndromeRow]:
+    """The first of those with enough test patients to mean something; where there are too few, of all."""
+    tested = [row for row in rows if row.patients >= ENOUGH_PATIENTS]
+    return list(tested if len(tested) >= SHOWN_SYNDROMES else rows)[:SHOWN_SYNDROMES]
 
 
 def confusions(source: Source) -> list[Confusion]:
