@@ -129,6 +129,11 @@ class Refusal:
         return _pack({}, {"silo": self.silo, "refused": self.reason})
 
 
+def applied(parameters: Parameters, delta: Parameters) -> dict[str, NDArray[np.float32]]:
+    """``parameters`` moved by ``delta``, shapes kept (numpy would turn a sum of scalars into no array)."""
+    return {path: np.asarray(value + delta[path], dtype=np.float32) for path, value in parameters.items()}
+
+
 def digest(arrays: Parameters) -> str:
     """SHA-256 over sorted names, shapes and little-endian float32 bytes, as 64 hexadecimal digits."""
     result = hashlib.sha256()

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 
 from common.errors import RunError, TrainingError
 from common.federation import Coordination
-from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update
+from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update, applied
 from server import checkpoints
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
@@ -96,7 +96,7 @@ def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Chec
     parameters, norm = before.parameters, 0.0
     if not discarded:
         mean = weighted_mean(replies.updates, patient_cap=run.patient_cap)
-        parameters = {name: value + mean[name] for name, value in before.parameters.items()}
+        parameters = applied(before.parameters, mean)
         norm = float(np.sqrt(sum(np.square(delta, dtype=np.float64).sum() for delta in mean.values())))
     summary = RoundSummary(
         round=number,

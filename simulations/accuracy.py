@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from common.ranking.metrics import TOP, bootstrap_interval, macro_top
+from common.ranking.metrics import TOP, Repetition, bootstrap_interval, macro_top
 from common.seeding import generator
 from simulations.predictions import Prediction
 
@@ -36,30 +36,33 @@ def table(predictions: Iterable[Prediction], scorer: str) -> Table:
 
 
 def intervals(
-    predictions: Iterable[Prediction], scorer: str, *, seed: int, draws: int = 300
-) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+    predictions: Iterable[Prediction], scorer: str, *, seed: int, draws: int = 1000
+) -> dict[str, dict[str, dict[str, list[float]]]]:
     """95 % bootstrap intervals: patients drawn anew within their syndrome, repetitions (splits, silos) too.
 
-    Pass the predictions of several seeds, each with its own mode name suffix removed, to draw seeds as well.
+    A benchmark over seeds passes the predictions of all of them, with modes named ``mode/seed-N``.
     """
     groups: dict[tuple[str, str], dict[tuple[str, int], list[Prediction]]] = defaultdict(lambda: defaultdict(list))
     for row in predictions:
         if row.scorer == scorer:
             groups[row.mode.partition("/")[0], row.setting][row.mode, row.split].append(row)
-    result: dict[str, dict[str, dict[str, tuple[float, float]]]] = defaultdict(dict)
+    result: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(dict)
     for (mode, setting), repetitions in groups.items():
-        rows = list(repetitions.values())
-        result[mode][setting] = {
-            f"top{k}": bootstrap_interval(
-                [np.array([row.rank <= k for row in part], dtype=np.float64) for part in rows],
-                [np.array([row.label for row in part]) for part in rows],
-                [np.array([row.subject for row in part]) for part in rows],
-                generator=generator(seed, "bootstrap", mode, setting, k),
-                draws=draws,
-            )
-            for k in TOP
-        }
+        ends = bootstrap_interval(
+            [_repetition(rows) for rows in repetitions.values()],
+            generator=generator(seed, "bootstrap", mode, setting),
+            draws=draws,
+        )
+        result[mode][setting] = {f"top{k}": ends[:, column].tolist() for column, k in enumerate(TOP)}
     return dict(result)
+
+
+def _repetition(rows: Sequence[Prediction]) -> Repetition:
+    return Repetition(
+        hits=np.array([[row.rank <= k for k in TOP] for row in rows], dtype=np.float64),
+        labels=np.array([row.label for row in rows]),
+        patients=np.array([row.subject for row in rows]),
+    )
 
 
 def retention(metrics: Mapping[str, Mapping[str, Figures]]) -> dict[str, Figures]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,17 +36,22 @@ class Bars:
         )
 
     def __enter__(self) -> Bars:
-        self._bars.start()
+        if self._console.is_terminal:
+            self._bars.start()
         return self
 
     def __exit__(self, *details: object) -> None:
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
         task = self._bars.add_task(name, total=total)
+        started = time.monotonic()
         yield lambda steps: self._bars.update(task, advance=steps)
         self._bars.update(task, completed=total)
+        if not self._console.is_terminal:  # a log file shows no bars, but wants to know where a run stands
+            self._console.print(f"{name}: {time.monotonic() - started:.1f} s", highlight=False)
 
     def say(self, line: str) -> None:
         self._console.print(line)

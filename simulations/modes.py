@@ -11,7 +11,7 @@ from client.silo import Silo
 from common.errors import TrainingError
 from common.federation import Coordination
 from common.models.assembly import ModelPool
-from common.records import Parameters, Refusal, TrainRequest
+from common.records import Parameters, Refusal, TrainRequest, applied
 from server import checkpoints
 from server.checkpoints import Checkpoint, RoundSummary
 from simulations.engines import Engine
@@ -116,7 +116,7 @@ class Training:
                         f"the centralised training stopped: {answer.reason}", remedy="see the plan"
                     )
                 return checkpoint, (f"{silo.name} trained no model of its own: {answer.reason}",)
-            parameters = {path: value + answer.delta[path] for path, value in checkpoint.parameters.items()}
+            parameters = applied(checkpoint.parameters, answer.delta)
             summary = RoundSummary(
                 number, time.monotonic() - started, {silo.name: answer.loss}, {}, discarded=False, update_norm=0.0
             )

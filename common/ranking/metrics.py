@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,49 +35,46 @@ def macro_top(ranks: Sequence[int] | NDArray[np.int64], labels: Sequence[str], k
 
 
 def bootstrap_interval(
-    hits: Sequence[NDArray[np.floating]],
-    labels: Sequence[NDArray[np.str_]],
-    patients: Sequence[NDArray[np.str_]],
+    repetitions: Sequence[Repetition],
     *,
     generator: np.random.Generator,
     draws: int = 1000,
     level: float = 0.95,
-) -> tuple[float, float]:
+) -> NDArray[np.float64]:
     """A percentile interval of the macro average when patients, and repetitions, are drawn anew.
 
-    Args:
-        hits, labels, patients: one array of probes for each repetition (seed or split); a patient keeps all
-            of its probes together. Patients are drawn within their syndrome, so that no syndrome drops out;
-            repetitions are drawn with replacement.
+    Patients are drawn with replacement within their syndrome, so that no syndrome drops out, and a patient keeps
+    all of its probes together. Repetitions (splits, seeds) are drawn with replacement too.
+
+    Returns:
+        (2, K): lower and upper end for each column of ``hits``.
     """
-    tables = [_patient_table(*columns) for columns in zip(hits, labels, patients, strict=True)]
-    values = np.empty(draws)
-    for draw in range(draws):
-        chosen = generator.integers(len(tables), size=len(tables))
-        values[draw] = np.mean([_resampled(tables[index], generator) for index in chosen])
+    values = np.stack([_resampled(one, generator, draws) for one in repetitions])
+    chosen = generator.integers(len(values), size=(draws, len(values)))
+    means = values[chosen, np.arange(draws)[:, None]].mean(axis=1)
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+    return np.quantile(means, [tail, 1 - tail], axis=0)
 
 
-def _patient_table(
-    hits: NDArray[np.floating], labels: NDArray[np.str_], patients: NDArray[np.str_]
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For each syndrome: sum of hits and number of probes of each patient."""
-    table = []
-    for label in np.unique(labels):
-        mine = labels == label
-        _, index = np.unique(patients[mine], return_inverse=True)
-        sums = np.bincount(index, weights=hits[mine]).astype(np.float64)
-        table.append((sums, np.bincount(index).astype(np.float64)))
-    return table
+@dataclass(frozen=True)
+class Repetition:
+    """The probes of one evaluation: ``hits`` (n, K) 0 or 1, ``labels`` (n,), ``patients`` (n,)."""
+
+    hits: NDArray[np.float64]
+    labels: NDArray[np.str_]
+    patients: NDArray[np.str_]
 
 
-def _resampled(
-    table: list[tuple[NDArray[np.float64], NDArray[np.float64]]], generator: np.random.Generator
-) -> float:
-    values = []
-    for sums, counts in table:
-        chosen = generator.integers(len(sums), size=len(sums))
-        values.append(sums[chosen].sum() / counts[chosen].sum())
-    return float(np.mean(values))
+def _resampled(one: Repetition, generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
+    """(draws, K): the macro average of each draw of patients."""
+    total = np.zeros((draws, one.hits.shape[1]))
+    labels = np.unique(one.labels)
+    for label in labels:
+        mine = one.labels == label
+        _, index = np.unique(one.patients[mine], return_inverse=True)
+        probes = np.bincount(index).astype(np.float64)
+        sums = np.zeros((len(probes), one.hits.shape[1]))
+        np.add.at(sums, index, one.hits[mine])
+        chosen = generator.integers(len(probes), size=(draws, len(probes)))
+        total += sums[chosen].sum(axis=1) / probes[chosen].sum(axis=1)[:, None]
+    return total / len(labels)

@@ -28,5 +28,5 @@ def weighted_mean(updates: Sequence[Update], *, patient_cap: int | None = None) 
         accumulated = np.zeros(ordered[0].delta[name].shape, dtype=np.float64)
         for update, weight in zip(ordered, weights, strict=True):
             accumulated += (weight / total) * update.delta[name].astype(np.float64)
-        mean[name] = accumulated.astype(np.float32)
+        mean[name] = np.asarray(accumulated, dtype=np.float32)
     return mean

@@ -1,0 +1,40 @@
+"""What several tests share: one small finished run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from simulations.run import Run, run
+from simulations.scenario import Scenario, load_scenario
+
+# Small enough for seconds, large enough for every part: four silos, rare syndromes, all modes, encryption.
+TINY = [
+    "cohort.spec.patients=60",
+    "cohort.spec.syndromes=5",
+    "cohort.spec.rare_share=0.4",
+    "training.rounds=2",
+    "training.trainable_fraction=0",
+    "training.cached_views=2",
+    "encryption.enabled=true",
+    "encryption.queries=4",
+    "ranking.views=2",
+    "threads=1",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Parallel test processes on few cores lose more by threads than they win."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Scenario:
+    return load_scenario("smoke", overrides=TINY)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny scenario, run once. Tests read it and never write to its folder."""
+    return run(tiny, tmp_path_factory.mktemp("runs") / "finished")
