@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -210,3 +211,36 @@ def test_results_of_an_altered_file_are_still_escaped(tmp_path: Path) -> None:
     text = folder.results.read_text().replace('"cores"', '"cpu": "<img src=x>", "cores"', 1)
     folder.results.write_text(text)
     assert "<img src=x>" not in write_report(folder).read_text()
+
+
+def test_a_run_without_ranked_tests_claims_nothing(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", encrypted=False)
+    results = json.loads(folder.results.read_text())
+    results |= {"metrics": {}, "intervals": {}, "retention": {}, "scorers": {}, "training": {}, "silos": []}
+    folder.results.write_text(json.dumps(results))
+    folder.predictions.write_text(folder.predictions.read_text().splitlines()[0] + "\n")
+    text = write_report(folder).read_text()
+    Elements(text)
+    assert "No test patient was ranked in this run" in text
+    assert "guessing would" not in text
+
+
+def test_null_figures_are_dashes(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    results = json.loads(folder.results.read_text())
+    results["metrics"]["federated"]["R/R"] |= {"top1": None, "top10": None}
+    results["intervals"]["federated"]["R/R"]["top1"] = [None, None]
+    results["encrypted"] |= {"max_abs_error": None, "pairs": [[None, 0.1], [0.2, 0.2]]}
+    results["timing"] |= {"rank_s": None, "round_s": [None]}
+    folder.results.write_text(json.dumps(results))
+    text = write_report(folder).read_text()
+    Elements(text)
+    assert '<td class="number">–</td>' in text
+    assert "None" not in text
+
+
+def test_hundreds_of_hospitals_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.report_run.SILOS", tuple(f"silo-{number:03}" for number in range(64)))
+    text = report(tmp_path / "run", modes=("pretrained", "federated"), names=[f"S {i}" for i in range(60)])
+    Elements(text)
+    assert re.search(r"All \d\d hospitals</summary>", text)

@@ -56,6 +56,8 @@ def title(source: Source) -> str:
     """The finding in one sentence."""
     chosen = headline(source)
     value = source.figure(source.main, chosen.setting, chosen.key)
+    if known(value) is None:
+        return "No test patient was ranked in this run"
     reached = f"the true syndrome {_place(chosen.k)} in {percent(value)} of tests"
     if source.main == "federated":
         return f"{_hospitals(source).capitalize()} train one model together: it ranks {reached}"
@@ -67,6 +69,8 @@ def title(source: Source) -> str:
 def summary(source: Source) -> list[str]:
     """The sentences below the headline."""
     chosen = headline(source)
+    if known(source.figure(source.main, chosen.setting, chosen.key)) is None:
+        return []
     sentences = [
         (
             f"That is top-{chosen.k} among {plural(chosen.classes, 'syndrome')}, averaged over syndromes"
@@ -101,13 +105,14 @@ def cards(source: Source) -> list[Card]:
     value = source.figure(source.main, chosen.setting, chosen.key)
     # Word joiners keep both ends of the interval on one line.
     bounds = interval(_interval(source, source.main, chosen)).replace("–", "\u2060–\u2060")
-    result.append(
-        Card(
-            f"{source.labels.get(source.main, source.main)} top-{chosen.k}, {chosen.setting}",
-            percent(value),
-            f"95% interval {bounds}" if bounds else f"of {plural(chosen.classes, 'syndrome')}",
+    if known(value) is not None:
+        result.append(
+            Card(
+                f"{source.labels.get(source.main, source.main)} top-{chosen.k}, {chosen.setting}",
+                percent(value),
+                f"95% interval {bounds}" if bounds else f"of {plural(chosen.classes, 'syndrome')}",
+            )
         )
-    )
     kept = (source.results.get("retention") or {}).get(chosen.setting, {}).get(chosen.key)
     if known(kept) is not None:
         result.append(Card("Of centralised training", percent(kept), f"kept of its top-{chosen.k}"))
