@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from common.encryption import residues
-from common.encryption.envelope import HEADER_BYTES, Kind, Terms, refused, seal, unseal
+from common.encryption.envelope import HEADER_BYTES, Kind, Terms, seal, unseal
 from common.encryption.epoch import Epoch
 from common.encryption.panel import Member
 from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession
+from common.encryption.refusal import refused
 from common.encryption.silo_session import AnswerStore, SiloSession
 from common.encryption.sizes import answer_bytes, query_bytes
 from common.encryption.worker import Worker
@@ -258,8 +259,7 @@ def test_signed_payloads_that_are_no_ciphertext_are_refused_and_the_worker_lives
     process = world.worker.process_id
     for value in (b"\xff", b"\xf0"):
         payload = value * (len(good) - 64) + good[-64:]
-        with pytest.raises(EncryptionError):
-            world.silos["a"].answer(seal(payload, terms, world.querier, secrets.token_bytes(32)))
+        assert_refused(world.silos["a"].answer, seal(payload, terms, world.querier, secrets.token_bytes(32)))
     for payload in (bytes(len(good)), good[:-64] + bytes(64), b"\x01" * len(good)):
         envelope = seal(payload, terms, world.querier, secrets.token_bytes(32))
         assert len(world.silos["a"].answer(envelope)) == HEADER_BYTES + answer_bytes(LAYOUT) + 64

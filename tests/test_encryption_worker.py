@@ -43,7 +43,7 @@ def test_a_killed_worker_is_one_refused_request_and_a_new_worker():
 
 
 def test_a_hanging_worker_is_ended_after_its_time():
-    with Worker("silo", seconds=3) as silo:
+    with Worker("silo", seconds=60) as silo:
         with pytest.raises(EncryptionError, match="no such request"):
             silo.call(b"nothing", b"{}")
         process = silo.process_id
@@ -54,7 +54,7 @@ def test_a_hanging_worker_is_ended_after_its_time():
         assert silo.process_id is None
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
-        silo._seconds = 30
+        silo._seconds = 60
         with pytest.raises(EncryptionError, match="no such request"):
             silo.call(b"nothing", b"{}")
 
@@ -73,6 +73,19 @@ def test_the_ranker_goes_on_after_any_of_its_workers_died():
                 ranker.rank(probes)
             scores, _ = ranker.rank(probes)
             assert np.nanmax(np.abs(scores - expected)) < 1e-4
+
+
+def test_a_worker_that_cannot_start_says_what_to_install(tmp_path, monkeypatch):
+    package = tmp_path / "tenseal"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('no such wheel')")
+    path = f"{tmp_path}{os.pathsep}{worker._ROOT}"
+    monkeypatch.setattr(worker, "_ROOT", path)
+    with Worker("silo") as silo:
+        for _ in range(2):
+            with pytest.raises(EncryptionError, match=r"no such wheel.*install"):
+                silo.call(b"nothing", b"{}")
+        assert silo.process_id is None
 
 
 def test_requests_that_make_no_sense_are_refused_and_the_worker_stays():

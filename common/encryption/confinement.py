@@ -39,6 +39,8 @@ def confine(folder: Path, *, memory: int) -> list[str]:
         What could not be set: any of "seccomp", "landlock".
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     missing = []
     libc = ctypes.CDLL(None, use_errno=True)

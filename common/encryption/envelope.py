@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from common.encryption.panel import Card, Member
+from common.encryption.refusal import refused
 from common.errors import EncryptionError
 
 VERSION = 1
@@ -113,13 +114,6 @@ def unseal(
     if message_id is not None and not _same(message_id, found_id):
         raise refused()
     return Opened(terms, found_id, payload, envelope[:-SIGNATURE_BYTES])
-
-
-def refused() -> EncryptionError:
-    """The one error for everything that is wrong with what a peer sent."""
-    return EncryptionError(
-        "a message was refused", remedy="check that both sides run the same release, roster, panel and key epoch"
-    )
 
 
 def _same(first: bytes, second: bytes) -> bool:

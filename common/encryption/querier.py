@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.encryption.envelope import refused, unseal
+from common.encryption.envelope import unseal
 from common.encryption.epoch import Epoch
+from common.encryption.refusal import refused
 from common.encryption.scheme import Scheme
 from common.encryption.sizes import answer_bytes, block_bytes
 from common.errors import EncryptionError

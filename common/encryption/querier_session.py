@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.encryption.envelope import HEADER_BYTES, SIGNATURE_BYTES, refused, seal
+from common.encryption.envelope import SIGNATURE_BYTES, seal
 from common.encryption.epoch import Epoch
 from common.encryption.masks import transcript
 from common.encryption.panel import Member
+from common.encryption.refusal import refused
 from common.encryption.worker import Worker
 from common.errors import EncryptionError
 
@@ -97,8 +98,3 @@ class QuerierSession:
             raise EncryptionError(
                 "the querier's worker ended and its keys with it", remedy="begin a new key epoch"
             )
-
-
-def envelope_bytes(payload: int) -> int:
-    """Bytes on the wire for a payload of so many bytes."""
-    return HEADER_BYTES + payload + SIGNATURE_BYTES

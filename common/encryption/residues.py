@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import EncryptionError
+from common.encryption.refusal import refused
 
 SEED_BYTES = 64
 
@@ -38,7 +38,7 @@ def unpack(payload: bytes, moduli: Sequence[int], degree: int) -> npt.NDArray[np
         EncryptionError: the length is not exact, or a residue is not below its prime.
     """
     if len(payload) != size(moduli, degree):
-        raise EncryptionError("a polynomial of another size", remedy="refuse the sender")
+        raise refused()
     polynomial = np.zeros((len(moduli), degree), dtype="<u8")
     start = 0
     for row, modulus in zip(polynomial, moduli, strict=True):
@@ -46,6 +46,6 @@ def unpack(payload: bytes, moduli: Sequence[int], degree: int) -> npt.NDArray[np
         part = np.frombuffer(payload, np.uint8, count * degree, start).reshape(degree, count)
         row.view(np.uint8).reshape(degree, 8)[:, :count] = part
         if np.any(row >= modulus):
-            raise EncryptionError("a residue is not below its prime", remedy="refuse the sender")
+            raise refused()
         start += count * degree
     return polynomial

@@ -16,6 +16,7 @@ import tenseal.sealapi as sealapi
 
 from common.encryption import residues, seal_stream
 from common.encryption.parameters import LINEAR, Parameters
+from common.encryption.refusal import refused
 from common.encryption.scheme import Residues
 from common.encryption.sizes import galois_elements, keys_bytes, query_bytes
 from common.errors import EncryptionError
@@ -234,4 +235,4 @@ class _Cursor:
 
 def _exact(payload: bytes, size: int) -> None:
     if len(payload) != size:
-        raise EncryptionError("a payload of another size than agreed", remedy="refuse the sender")
+        raise refused()

@@ -16,15 +16,17 @@ import numpy as np
 
 from common.encryption import frames
 from common.encryption.confinement import confine, limit_processor
-from common.encryption.envelope import refused
 from common.encryption.epoch import Epoch
 from common.encryption.evaluator import PreparedGallery, admit, evaluate, prepare
 from common.encryption.layout import Layout
 from common.encryption.masks import KEY_BYTES, MaskKey
 from common.encryption.querier import Querier
+from common.encryption.refusal import refused
 from common.encryption.sanitise import sanitise
 from common.encryption.scheme import PublicKeys, Scheme
 from common.errors import EncryptionError, PhenofedError
+
+_INSTALL = b"install the pinned dependencies; python -c 'import tenseal.sealapi' must succeed"
 
 
 class Service(Protocol):
@@ -129,10 +131,15 @@ def main() -> None:
     silent = os.open(os.devnull, os.O_RDWR)
     for handle in (0, 1, 2):
         os.dup2(silent, handle)
-    from common.encryption.seal import SealScheme
+    try:
+        from common.encryption.seal import SealScheme
 
-    scheme = SealScheme(Path(folder))
-    confine(Path(folder), memory=int(memory))
+        scheme = SealScheme(Path(folder))
+        missing = confine(Path(folder), memory=int(memory))
+    except Exception as error:
+        frames.write(answers, [b"refused", f"the encryption worker cannot start ({error})".encode(), _INSTALL])
+        return
+    frames.write(answers, [b"ok", *(name.encode() for name in missing)])
     service: Service = QuerierService(scheme) if kind == "querier" else SiloService(scheme)
     serve(service, requests=requests, answers=answers, seconds=int(seconds))
 

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.encryption.envelope import refused, seal, unseal
+from common.encryption.envelope import seal, unseal
 from common.encryption.epoch import Epoch
 from common.encryption.layout import Layout
 from common.encryption.masks import mask_key, transcript
 from common.encryption.panel import Member
+from common.encryption.refusal import refused
 from common.encryption.sanitise import NOISE
 from common.encryption.worker import Worker
 from common.errors import EncryptionError
 
-STORED_BYTES = 64 << 20
+STORED_BYTES = 16 << 20
 
 
 class AnswerStore:

@@ -50,6 +50,8 @@ class Worker:
         self.folder: Path | None = None
         """Private to the running process, if any."""
         self._finalizer: weakref.finalize[..., Worker] | None = None
+        self.unconfined: tuple[str, ...] = ()
+        """What this machine could not confine the process with: any of "seccomp", "landlock"."""
         self.generation = 0
         """How often the process was started; what it made itself, such as keys, is lost in between."""
 
@@ -61,9 +63,7 @@ class Worker:
         """
         with self._lock:
             if self._process is None:
-                self._start()
-                for earlier in self._setup:
-                    self._ask(earlier)
+                self._begin()
             return self._ask(parts)
 
     def setup(self, *parts: bytes) -> list[bytes]:
@@ -92,14 +92,26 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _begin(self) -> None:
+        self._start()
+        try:
+            self.unconfined = tuple(part.decode() for part in self._ask(()))
+            for earlier in self._setup:
+                self._ask(earlier)
+        except BaseException:
+            self._stop()
+            raise
+
     def _ask(self, parts: tuple[bytes, ...]) -> list[bytes]:
+        """Send a request, or with no parts none, and read the answer to it."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         deadline = time.monotonic() + self._seconds
         try:
-            frames.write(process.stdin.fileno(), parts, deadline=deadline)
+            if parts:
+                frames.write(process.stdin.fileno(), parts, deadline=deadline)
             status, *answer = frames.read(process.stdout.fileno(), deadline=deadline) or [b""]
         except BaseException:
             # Also on Ctrl-C: a half-read answer must not be taken for the next one.
