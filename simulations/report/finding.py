@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simulations.report.numbers import (
     bare_percent,
@@ -67,7 +69,7 @@ def title(source: Source) -> str:
 
 
 def summary(source: Source) -> list[str]:
-    """The sentences below the headline."""
+    """The paragraphs below the headline."""
     chosen = headline(source)
     if known(source.figure(source.main, chosen.setting, chosen.key)) is None:
         return []
@@ -80,14 +82,7 @@ def summary(source: Source) -> list[str]:
     if source.main == "federated":
         sentences += _compared(source, chosen)
     encrypted = source.results.get("encrypted")
-    if encrypted:
-        same, key = ("first ten", "top10") if ranked_ten(encrypted) else ("syndrome first", "top1")
-        sentences.append(
-            f"Under encryption, {percent(encrypted.get(f'{key}_agreement'))} of "
-            f"{plural(int(known(encrypted.get('queries')) or 0), 'query', 'queries')} gave the same {same} as "
-            f"in clear; no score moved by more than {scientific(encrypted.get('max_abs_error'))}."
-        )
-    return sentences
+    return [" ".join(sentences), *([_under_encryption(encrypted)] if encrypted else [])]
 
 
 def cards(source: Source) -> list[Card]:
@@ -180,6 +175,15 @@ def _compared(source: Source, chosen: Headline) -> list[str]:
     if parts:
         sentences.append(f"The difference is {' and '.join(parts)}.")
     return sentences
+
+
+def _under_encryption(encrypted: Mapping[str, Any]) -> str:
+    same, key = ("first ten", "top10") if ranked_ten(encrypted) else ("syndrome first", "top1")
+    return (
+        f"Under encryption, {percent(encrypted.get(f'{key}_agreement'))} of "
+        f"{plural(int(known(encrypted.get('queries')) or 0), 'query', 'queries')} gave the same {same} as in "
+        f"clear; no score moved by more than {scientific(encrypted.get('max_abs_error'))}."
+    )
 
 
 def _gain(source: Source, mode: str, chosen: Headline) -> float | None:
