@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -139,7 +141,7 @@ def _run(scenario: str, out: Path | None, overrides: list[str] | None, *, overwr
 
     chosen = load_scenario(scenario, overrides=overrides or [])
     folder = out or Path("runs") / chosen.name
-    with Bars(Console(stderr=True)) as bars:
+    with _resumable(folder), Bars(Console(stderr=True)) as bars:
         finished = run(chosen, folder, overwrite=overwrite, progress=bars)
     show_results(Console(), folder, finished.results)
 
@@ -148,6 +150,18 @@ def _resume(folder: Path) -> None:
     from simulations.console import Bars, show_results
     from simulations.run import resume
 
-    with Bars(Console(stderr=True)) as bars:
+    with _resumable(folder), Bars(Console(stderr=True)) as bars:
         finished = resume(folder, progress=bars)
     show_results(Console(), folder, finished.results)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Tell on Ctrl-C how the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            f"Continue with: phenofed simulate --resume {folder}", highlight=False, soft_wrap=True
+        )
+        raise

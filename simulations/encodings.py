@@ -5,28 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from common.cohort.store import StoredCohort
 from common.errors import RunError
-from common.faces.views import VIEWS
+from common.faces.decode import Pixels
+from common.faces.views import VIEWS, View, render
+from common.learning.frozen_part import split
 from common.models.assembly import ModelPool, write_shared
-from common.models.encoding import encode
-from common.ranking.patients import Encodings
-from common.records import digest
+from common.models.phenotype import PhenotypeModel, as_tensor
+from common.ranking.patients import Encodings, Floats, unit
+from common.records import Parameters, digest
 from common.storage import write_bytes, write_text
 from simulations.folder import RunFolder
 from simulations.modes import Trained
 from simulations.prepare import crops_of
-from simulations.progress import Progress
+from simulations.progress import Advance, Progress
 from simulations.scenario import Scenario
 
 COLUMNS = ("img_name", "model", "flip", "gray", "class_conf", "representations")
+ALIGNED = "_rot_aligned.jpg"
+BATCH = 32
 CHOSEN_VIEWS = {1: VIEWS[:1], 2: (VIEWS[0], VIEWS[2]), 4: VIEWS}
 
 
@@ -40,31 +46,62 @@ def encode_all(
     progress: Progress,
 ) -> dict[str, Encodings]:
     """Encodings by model name; trained models stand beside the untouched one where the scenario asks for it."""
-    crops = crops_of(cohort, photos)
-    single: dict[str, Encodings] = {}
-    with progress.stage("encoding photos", len(photos) * len(trained)) as advance:
-        for item in trained:
-            single[item.model] = _kept(folder, item, photos, scenario.ranking.views) or _keep(
-                folder,
-                item,
-                encode(
-                    _loaded(scenario, item, pool),
-                    photos,
-                    crops,
-                    views=CHOSEN_VIEWS[scenario.ranking.views],
-                    on_batch=advance,
-                ),
-            )
+    views = CHOSEN_VIEWS[scenario.ranking.views]
+    kept = {item.model: _kept(folder, item, photos, views) for item in trained}
+    missing = [item for item in trained if kept[item.model] is None]
+    if missing:
+        model, crops = pool.model(scenario.backbone, scenario.training), crops_of(cohort, photos)
+        with progress.stage("encoding photos", len(photos)) as advance:
+            vectors = _encode(model, crops, views, [item.parameters for item in missing], advance)
+        for item, of in zip(missing, vectors, strict=True):
+            fresh = Encodings(photos, of, ("m0",), tuple((int(v.flip), int(v.grey)) for v in views))
+            kept[item.model] = _keep(folder, item, fresh)
+    single = {name: encodings for name, encodings in kept.items() if encodings is not None}
     if not scenario.ranking.ensemble:
         return single
     untouched = single["pretrained"]
     return {name: own if name == "pretrained" else own.with_models_of(untouched) for name, own in single.items()}
 
 
+def photo_id(name: str) -> str:
+    """The photo's id in an aligned photo's file name."""
+    return re.sub(r"(_rot)?_aligned\.[A-Za-z]+$", "", name)
+
+
+def _encode(
+    model: PhenotypeModel,
+    crops: Pixels,
+    views: Sequence[View],
+    parameters: Sequence[Parameters],
+    on_batch: Advance,
+) -> list[Floats]:
+    """Unit vectors (n, 1, views, d) under each set of shared parameters.
+
+    The models differ in what was trained, so the frozen part of the backbone sees each view once for all of them.
+    """
+    model.eval()
+    parts = split(model, as_tensor(crops[:2]))
+    blocks: list[list[Floats]] = [[] for _ in parameters]
+    with torch.no_grad():
+        for start in range(0, len(crops), BATCH):
+            batch = crops[start : start + BATCH]
+            shown = [as_tensor(render(batch, flip=view.flip, grey=view.grey)) for view in views]
+            values = [parts.frozen(view) for view in shown] if parts else shown
+            for block, shared in zip(blocks, parameters, strict=True):
+                write_shared(model, shared)
+                rest = parts.learning if parts else model.backbone
+                vectors = [unit(model.head(rest(value)).numpy()) for value in values]
+                block.append(np.stack(vectors, axis=1)[:, None].astype(np.float32))
+            on_batch(len(batch))
+    return [np.concatenate(block) for block in blocks]
+
+
 def write_all_encodings(path: Path, encodings: Encodings) -> None:
     """``all_encodings.csv`` as GestaltMatcher-Arc writes it: one row a photo, model and view, ``;``-separated.
 
-    ``class_conf`` is an empty list: the head knows no classes. Vectors are those that ranking uses, unit norm.
+    ``img_name`` is the name of the aligned photo, ``{image_id}_rot_aligned.jpg``: evaluation scripts cut it at the
+    first underscore. ``class_conf`` is an empty list: the head knows no classes. Vectors are those that ranking
+    uses, unit norm.
     """
     text = io.StringIO()
     writer = csv.writer(text, delimiter=";", lineterminator="\n")
@@ -73,7 +110,7 @@ def write_all_encodings(path: Path, encodings: Encodings) -> None:
         for model, views in zip(encodings.models, models, strict=True):
             for (flip, grey), vector in zip(encodings.views, views, strict=True):
                 numbers = "[" + ", ".join(f"{value:.8g}" for value in vector.tolist()) + "]"
-                writer.writerow([photo, model, flip, grey, "[]", numbers])
+                writer.writerow([photo + ALIGNED, model, flip, grey, "[]", numbers])
     write_text(path, text.getvalue())
 
 
@@ -87,7 +124,7 @@ def read_all_encodings(path: Path) -> Encodings:
         csv.field_size_limit(1 << 24)
         with path.open(newline="", encoding="utf-8") as file:
             table = {
-                (row["img_name"], row["model"], int(row["flip"]), int(row["gray"])): np.array(
+                (photo_id(row["img_name"]), row["model"], int(row["flip"]), int(row["gray"])): np.array(
                     json.loads(row["representations"]), dtype=np.float32
                 )
                 for row in csv.DictReader(file, delimiter=";")
@@ -103,12 +140,6 @@ def read_all_encodings(path: Path) -> Encodings:
     return Encodings(photos, vectors, models, views)
 
 
-def _loaded(scenario: Scenario, item: Trained, pool: ModelPool):  # type: ignore[no-untyped-def]
-    model = pool.model(scenario.backbone, scenario.training)
-    write_shared(model, item.parameters)
-    return model
-
-
 def _keep(folder: RunFolder, item: Trained, encodings: Encodings) -> Encodings:
     """Write the vectors with the digest of the parameters that gave them."""
     state = {
@@ -120,7 +151,7 @@ def _keep(folder: RunFolder, item: Trained, encodings: Encodings) -> Encodings:
     return encodings
 
 
-def _kept(folder: RunFolder, item: Trained, photos: tuple[str, ...], views: int) -> Encodings | None:
+def _kept(folder: RunFolder, item: Trained, photos: tuple[str, ...], views: Sequence[View]) -> Encodings | None:
     """The vectors of a former process, if they are of these parameters, photos and views."""
     if not folder.encodings(item.model).is_file():
         return None
@@ -128,7 +159,7 @@ def _kept(folder: RunFolder, item: Trained, photos: tuple[str, ...], views: int)
         kept, of = _read(folder, item.model)
     except RunError:
         return None
-    chosen = tuple((int(view.flip), int(view.grey)) for view in CHOSEN_VIEWS[views])
+    chosen = tuple((int(view.flip), int(view.grey)) for view in views)
     same = of == digest(item.parameters) and kept.photo_ids == photos and kept.views == chosen
     return kept if same else None
 

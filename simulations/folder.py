@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,15 +44,6 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def stages(self) -> Path:
-        """What finished stages leave for later ones."""
-        return self.path / "stages"
 
     @property
     def cohort(self) -> Path:
@@ -113,9 +105,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove what a run writes, and nothing else."""
-        import shutil
-
-        for name in ("stages", "cohort", "pooled", "silos", "training", "encodings", "releases"):
+        for name in ("cohort", "pooled", "silos", "training", "encodings", "releases", "probes"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for file in (self.results, self.predictions, self.all_encodings, self.report, self.log, self.scenario):
+        for file in (self.results, self.predictions, self.all_encodings, self.report, self.scenario):
             file.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from common.cohort.store import StoredCohort
 from common.models.assembly import ModelPool
 from common.ranking.patients import Encodings
 from common.ranking.scores import SCORERS
-from simulations import accuracy, encodings, predictions, releases, results
+from simulations import accuracy, encodings, predictions, probes, releases, results
 from simulations.encrypted import Encrypted, rank_encrypted
 from simulations.engines import Engine
 from simulations.engines.inline import run_inline
@@ -153,6 +153,7 @@ def _write(
     main = "federated" if "federated" in encoded else "pretrained"
     encodings.write_all_encodings(folder.all_encodings, encoded[main])
     releases.write(folder, scenario, trained)
+    probes.write(folder, scenario, cohort)
     figures = results.collect(
         scenario,
         cohort,

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from common.errors import RunError
-from common.records import digest
+from common.ranking.patients import restrict
 from common.ranking.scores import SCORERS
+from common.records import digest
 from server import checkpoints
 from simulations import accuracy
 from simulations.encodings import read_all_encodings
@@ -127,8 +128,20 @@ def test_exported_encodings_are_those_that_rank(finished: Run) -> None:
     assert read.models == ("m0", "m1")
     assert np.allclose(read.vectors, kept.vectors, atol=1e-7)
     assert np.allclose(np.linalg.norm(read.vectors, axis=-1), 1, atol=1e-5)
-    header = (finished.folder / "all_encodings.csv").read_text().splitlines()[0]
-    assert header == "img_name;model;flip;gray;class_conf;representations"
+    lines = (finished.folder / "all_encodings.csv").read_text().splitlines()
+    assert lines[0] == "img_name;model;flip;gray;class_conf;representations"
+    assert lines[1].split(";")[0] == f"{kept.photo_ids[0]}_rot_aligned.jpg"
+
+
+def test_encodings_are_read_by_their_columns_and_not_by_their_order(finished: Run, tmp_path: Path) -> None:
+    lines = (finished.folder / "all_encodings.csv").read_text().splitlines()
+    shuffled = tmp_path / "shuffled.csv"
+    shuffled.write_text("\n".join([lines[0], *sorted(lines[1:], reverse=True)]) + "\n")
+    read, whole = read_all_encodings(shuffled), read_all_encodings(finished.folder / "all_encodings.csv")
+    assert np.array_equal(restrict(read, whole.photo_ids).vectors, whole.vectors)
+    shuffled.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(RunError, match="damaged"):
+        read_all_encodings(shuffled)
 
 
 def test_the_environment_names_what_the_figures_depend_on(finished: Run) -> None:

@@ -1,0 +1,108 @@
+"""Flower's own engines: Ray gives the inline engine's bits, and `flwr run .` works from the checkout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.records import digest
+from server import checkpoints
+from simulations.folder import RunFolder
+from simulations.run import Run, run
+
+ROOT = Path(__file__).parent.parent
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def test_ray_gives_the_same_model_as_inline(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in QUIET.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    scenario = finished.scenario
+    changed = scenario.model_copy(
+        update={
+            "modes": ("pretrained", "federated"),
+            "federation": scenario.federation.model_copy(update={"engine": "ray"}),
+            "encryption": scenario.encryption.model_copy(update={"enabled": False}),
+        }
+    )
+    run(changed, tmp_path / "ray")
+    models = []
+    for folder in (finished.folder, tmp_path / "ray"):
+        checkpoint = checkpoints.read(RunFolder(folder).training("federated"))
+        assert checkpoint is not None
+        assert checkpoint.round == scenario.training.rounds
+        models.append(digest(checkpoint.parameters))
+    assert models[0] == models[1]
+
+
+def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:
+    """A SuperLink of the test's own, in a session of its own, ended with everything that it started."""
+    home, folder = tmp_path / "home", tmp_path / "run"
+    port = _free_port()
+    environment = os.environ | QUIET | {"FLWR_HOME": str(home), "HOME": str(tmp_path)}
+    home.mkdir()
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "test"\n\n[superlink.test]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
+    tools = Path(sys.executable).parent
+    superlink = subprocess.Popen(
+        [tools / "flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_for(port)
+        started = subprocess.run(
+            [tools / "flwr", "run", ".", "test", "--run-config", f'folder="{folder}"'],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert started.returncode == 0, started.stdout + started.stderr
+        checkpoint = None
+        end = time.monotonic() + 240
+        while time.monotonic() < end and (checkpoint is None or checkpoint.round < 2):
+            time.sleep(1)
+            checkpoint = checkpoints.read(folder / "training" / "federated")
+        assert checkpoint is not None
+        assert checkpoint.round == 2
+        assert not any(summary.excluded for summary in checkpoint.history)
+    finally:
+        os.killpg(superlink.pid, signal.SIGTERM)
+        superlink.wait(timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError("the SuperLink did not start")
