@@ -41,14 +41,14 @@ class PretrainPlan(Settings):
 
     architecture: Literal["thin", "mobilefacenet", "iresnet18", "iresnet34", "iresnet50"] = "thin"
     embedding_dim: Annotated[int, Field(ge=16, le=1024)] = 128
-    people: Annotated[int, Field(ge=2)] = 1000
-    photos_each: Annotated[int, Field(ge=2)] = 10
+    people: Annotated[int, Field(ge=2)] = 500
+    photos_each: Annotated[int, Field(ge=2)] = 8
     epochs: Annotated[int, Field(ge=1)] = 12
-    batch: Annotated[int, Field(ge=2)] = 64
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    scale: Annotated[float, Field(gt=0)] = 24.0
-    margin: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    batch: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    scale: Annotated[float, Field(gt=0)] = 20.0
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.2
     threads: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
@@ -131,9 +131,7 @@ def _train(
 ) -> list[float]:
     loss = CosineMargin(plan.embedding_dim, plan.people, scale=plan.scale, generator=generator)
     learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.SGD(
-        [*learning, *loss.parameters()], lr=0.0, momentum=0.9, weight_decay=plan.weight_decay, nesterov=True
-    )
+    optimiser = torch.optim.AdamW([*learning, *loss.parameters()], lr=0.0, weight_decay=plan.weight_decay)
     batches = len(crops) // plan.batch
     total, step, means = batches * plan.epochs, 0, []
     backbone.train()
@@ -189,6 +187,6 @@ def _rate(part: float) -> float:
 def renderer_hash() -> str:
     """SHA-256 over the source files that decide how people look, names and contents, in sorted order."""
     folder = Path(simulations.__file__).parent
-    files = [*sorted((folder / "faces").rglob("*.py")), folder / "synthetic.py"]
+    files = sorted((folder / "faces").rglob("*.py"))
     lines = [f"{storage.sha256_file(file)} {file.relative_to(folder).as_posix()}" for file in files]
     return storage.sha256_bytes("\n".join(lines).encode())

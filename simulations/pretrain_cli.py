@@ -72,6 +72,7 @@ def make(plan: PretrainPlan, seed: int, weights: Path, progress: Progress) -> di
     from common.models.manifest import save_weights
     from simulations.pretrain import pretrain
 
+    made_from = origin(plan, seed, weights.stem)  # before anybody edits a file while this runs
     started = time.monotonic()
     made = pretrain(plan, seed, progress)
     seconds = time.monotonic() - started
@@ -84,7 +85,7 @@ def make(plan: PretrainPlan, seed: int, weights: Path, progress: Progress) -> di
         architecture=plan.architecture,
         embedding_dim=made.spec.embedding_dim,
         normalisation=made.spec.normalisation,
-        origin=origin(plan, seed, weights.stem),
+        origin=made_from,
         figures=figures,
     )
     return figures

@@ -104,8 +104,15 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(WeightsError, match="directory"):
+    with pytest.raises(WeightsError, match="no regular file"):
         load_backbone(BackboneSpec(architecture="thin", path=tmp_path, sha256="0" * 64, normalisation="arcface"))
+
+
+def test_an_endless_device_is_no_file():
+    with pytest.raises(WeightsError, match="no regular file"):
+        load_backbone(
+            BackboneSpec(architecture="onnx", path="/dev/zero", sha256="0" * 64, normalisation="arcface")
+        )
 
 
 def test_wrong_hash_is_refused(checkpoint):

@@ -71,6 +71,8 @@ def _random(spec: BackboneSpec, generator: torch.Generator | None) -> Backbone:
 def _read(path: Path) -> bytes:
     """The whole file, once: what is hashed is what is loaded."""
     try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"the weights {path} are no regular file", remedy="set backbone.path to the file")
         if path.stat().st_size > MAX_BYTES:
             raise WeightsError(f"{path} is larger than {MAX_BYTES >> 30} GiB", remedy="is this the file?")
         return path.read_bytes()

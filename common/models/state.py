@@ -20,7 +20,7 @@ from torch import Tensor
 from common.errors import WeightsError
 
 NESTED = ("state_dict_backbone", "state_dict")
-MAX_PICKLE = 32 << 20
+MAX_PICKLE = 4 << 20
 MAX_NAMED = 6
 
 # bytearray, for one, is harmless code to torch and can still ask for any amount of memory.
@@ -76,14 +76,21 @@ def _check_archive(content: bytes, origin: str) -> None:
                 raise WeightsError(f"{origin} holds compressed records", remedy=remedy)
             if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
                 raise WeightsError(f"{origin} is no torch checkpoint", remedy=remedy)
-            operations = list(pickletools.genops(archive.read(pickles[0])))
+            named = _globals(archive.read(pickles[0]))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise WeightsError(f"{origin} is damaged ({error})", remedy="get the file again") from error
-    named = {str(argument) for operation, argument, _ in operations if operation.name == "GLOBAL"}
-    named |= {"a computed name" for operation, _, _ in operations if operation.name in ("STACK_GLOBAL", "INST")}
     foreign = sorted(name for name in named if not _ALLOWED.fullmatch(name))
     if foreign:
         raise WeightsError(f"{origin} holds more than tensors: {_some(foreign)}", remedy=remedy)
+
+
+def _globals(pickled: bytes) -> set[str]:
+    """What a pickle names, as "module name"; names that it puts together while running count as "?"."""
+    return {
+        str(argument) if operation.name == "GLOBAL" else "?"
+        for operation, argument, _ in pickletools.genops(pickled)
+        if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")
+    }
 
 
 def _load(content: bytes, device: str, origin: str) -> Any:
@@ -105,7 +112,7 @@ def _load_safetensors(content: bytes, origin: str) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{origin} is neither safetensors nor a torch checkpoint ({_first_line(error)})",
-            remedy="name the right file; for ONNX set architecture=onnx",
+            remedy="name the right file; for ONNX set architecture=onnx; save what torch before 1.6 wrote again",
         ) from error
 
 
