@@ -73,7 +73,7 @@ MEANING = {
     "cohort.spec.test_share": "Share of a frequent syndrome's patients kept for testing.",
     "cohort.spec.val_share": "Share kept for validation.",
     "backbone.architecture": "Which network.",
-    "backbone.path": "The weights; `builtin:NAME` is a file that phenofed ships. Not set: random, except for onnx.",
+    "backbone.path": "The weights; `builtin:NAME` is a file that phenofed ships. Not set: random (not onnx).",
     "backbone.sha256": "The file's hash. Required unless a manifest of ours lies beside the file.",
     "backbone.normalisation": "`arcface`, `imagenet`, or `mean`, `std` (of x/255), `channels`. Required likewise.",
     "backbone.embedding_dim": "Length of the embedding. Default: the architecture's own, for onnx the file's.",
