@@ -21,6 +21,9 @@ LIMITS = (
 )
 
 
+ORDER = ("pretrained", "local", "federated", "centralised", "encrypted")
+
+
 class Bars:
     """Progress bars on standard error, one a stage, so that standard output stays for results."""
 
@@ -65,18 +68,17 @@ def results_table(results: dict[str, Any]) -> Table:
         metrics["encrypted"] = encrypted["metrics"]
     settings = [s for s in ("F/F", "R/R", "F/both", "R/both") if any(s in m for m in metrics.values())]
     table = Table(
-        title=f"Macro top-1 / 5 / 10 in percent, scorer '{results['scorer']}' (test/gallery)",
+        title=f"Macro top-1/5/10 in percent, scorer '{results['scorer']}', by test/gallery",
         title_justify="left",
         caption_justify="left",
-        caption="encrypted: scorer 'encryptable', at most the scenario's number of queries a setting"
-        if "encrypted" in metrics
-        else None,
+        caption="encrypted: the federated model with the scorer 'encryptable'" if "encrypted" in metrics else None,
     )
     table.add_column("mode")
     for setting in settings:
         classes = max(int(m[setting]["classes"]) for m in metrics.values() if setting in m)
-        table.add_column(f"{setting}\n{classes} syndromes", justify="right")
-    for mode, by_setting in metrics.items():
+        table.add_column(f"{setting}\n{classes} syndromes", justify="right", no_wrap=True)
+    for mode in (name for name in ORDER if name in metrics):
+        by_setting = metrics[mode]
         cells = [_cell(by_setting.get(setting)) for setting in settings]
         table.add_row(mode, *cells, style="bold" if mode == "federated" else None)
     return table
@@ -103,4 +105,4 @@ def show_results(console: Console, folder: Path, results: dict[str, Any]) -> Non
 def _cell(figures: dict[str, float] | None) -> str:
     if figures is None:
         return "-"
-    return " / ".join(f"{100 * figures[f'top{k}']:4.1f}" for k in (1, 5, 10))
+    return "/".join(f"{100 * figures[f'top{k}']:.1f}" for k in (1, 5, 10))
