@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from common.errors import WeightsError
 from common.models.architectures import build, initialise
@@ -119,3 +120,61 @@ def test_nothing_to_load_from_is_said():
 def test_an_unknown_layer_is_not_left_uninitialised():
     with pytest.raises(TypeError, match="LayerNorm"):
         initialise(torch.nn.LayerNorm(3), torch.Generator())
+
+
+def test_an_iresnet_computes_what_the_paper_draws():
+    """Written a second time, from the state dict alone."""
+    backbone = thin(4, embedding_dim=16)
+    state = scrambled(backbone.network)
+
+    def norm(x, name):
+        keys = ("running_mean", "running_var", "weight", "bias")
+        return functional.batch_norm(x, *(state[f"{name}.{key}"] for key in keys), eps=1e-5)
+
+    def conv(x, name, stride=1):
+        weight = state[f"{name}.weight"]
+        return functional.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+
+    x = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(6))
+    with torch.no_grad():
+        found = backbone.network(x)
+        x = functional.prelu(norm(conv(x, "conv1", 2), "bn1"), state["prelu.weight"])
+        for stage in range(1, 5):
+            for block in range(2):
+                at, stride = f"layer{stage}.{block}", 2 - block
+                y = norm(conv(norm(x, f"{at}.bn1"), f"{at}.conv1"), f"{at}.bn2")
+                y = norm(
+                    conv(functional.prelu(y, state[f"{at}.prelu.weight"]), f"{at}.conv2", stride), f"{at}.bn3"
+                )
+                x = y + (x if block else norm(conv(x, f"{at}.downsample.0", 2), f"{at}.downsample.1"))
+        x = functional.linear(norm(x, "bn2").flatten(1), state["fc.weight"], state["fc.bias"])
+        assert torch.allclose(norm(x, "features"), found, atol=1e-4 * float(found.abs().max()))
+
+
+def test_a_mobilefacenet_bottleneck_adds_its_input_only_where_the_shape_stays():
+    network = initialise(build("mobilefacenet", 16), torch.Generator().manual_seed(0)).eval()
+    images = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(6))
+    seen = {}
+    for path in ("layers.2", "layers.3.layers.0"):
+        module = network.get_submodule(path)
+        module.register_forward_hook(lambda module, args, out, path=path: seen.update({path: (args[0], out)}))
+    with torch.no_grad():
+        network(images)
+        x, out = seen["layers.3.layers.0"]
+        assert torch.allclose(out, x + network.get_submodule("layers.3.layers.0").layers(x))
+        x, out = seen["layers.2"]
+        assert torch.allclose(out, network.get_submodule("layers.2").layers(x))
+    assert out.shape == (1, 128, 28, 28)
+
+
+def scrambled(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Statistics and slopes that are not the initial ones, so that a mistaken one shows."""
+    generator = torch.Generator().manual_seed(8)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2.0, generator=generator)
+            module.bias.data.normal_(generator=generator)
+        elif isinstance(module, torch.nn.PReLU):
+            module.weight.data.uniform_(0.0, 0.5, generator=generator)
+    return network.state_dict()
