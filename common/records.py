@@ -134,6 +134,11 @@ def applied(parameters: Parameters, delta: Parameters) -> dict[str, NDArray[np.f
     return {path: np.asarray(value + delta[path], dtype=np.float32) for path, value in parameters.items()}
 
 
+def norm(delta: Parameters) -> float:
+    """The Euclidean norm of all parameters together, summed in float64; NaN or infinite where one of them is."""
+    return float(np.sqrt(sum(np.square(value, dtype=np.float64).sum() for value in delta.values())))
+
+
 def digest(arrays: Parameters) -> str:
     """SHA-256 over sorted names, shapes and little-endian float32 bytes, as 64 hexadecimal digits."""
     result = hashlib.sha256()

@@ -23,11 +23,13 @@ class RoundSummary:
     """What happened in a round: who counted, who did not and why.
 
     ``losses``: mean training loss by included silo. ``excluded``: reason by silo. ``discarded``: too few
-    valid updates, so the shared model stayed as it was.
+    valid updates, so the shared model stayed as it was. ``cpu_seconds``: of the coordinator's process, which in
+    an inline simulation is everybody's.
     """
 
     round: int
     seconds: float
+    cpu_seconds: float
     losses: dict[str, float]
     excluded: dict[str, str]
     discarded: bool

@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from common.errors import RunError, TrainingError
 from common.federation import Coordination
-from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update, applied
+from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update, applied, norm
 from server import checkpoints
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
@@ -89,22 +88,23 @@ def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
 
 
 def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Checkpoint) -> Checkpoint:
-    started = time.monotonic()
+    started, busy = time.monotonic(), time.process_time()
     number = before.round + 1
     replies = _collect(grid, run, nodes, before.parameters, number)
     discarded = len(replies.updates) < max(2, run.quorum)
-    parameters, norm = before.parameters, 0.0
+    parameters, length = before.parameters, 0.0
     if not discarded:
         mean = weighted_mean(replies.updates, patient_cap=run.patient_cap)
         parameters = applied(before.parameters, mean)
-        norm = float(np.sqrt(sum(np.square(delta, dtype=np.float64).sum() for delta in mean.values())))
+        length = norm(mean)
     summary = RoundSummary(
         round=number,
         seconds=time.monotonic() - started,
+        cpu_seconds=time.process_time() - busy,
         losses={update.silo: update.loss for update in replies.updates},
         excluded=dict(replies.excluded),
         discarded=discarded,
-        update_norm=norm,
+        update_norm=length,
     )
     return Checkpoint(run.run, parameters, (*before.history, summary))
 

@@ -26,10 +26,11 @@ class What(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add demo, simulate, report, export and rank."""
+    """Add demo, simulate, report, compare, export and rank."""
     app.command()(demo)
     app.command()(simulate)
     app.command()(report)
+    app.command()(compare)
     app.command()(export)
     app.command()(rank)
 
@@ -93,6 +94,22 @@ def report(
     results = folder.read_results()
     write_report(folder)
     show_results(Console(), run, results)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Markdown file to write.")] = None,
+) -> None:
+    """Put runs side by side: means over seeds, intervals over seeds and patients, as Markdown tables."""
+    from common.storage import write_text
+    from simulations.compare import compare as compared
+    from simulations.compare import markdown
+
+    text = markdown(compared(runs))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
 
 
 def export(

@@ -11,12 +11,12 @@ from client.silo import Silo
 from common.errors import TrainingError
 from common.federation import Coordination
 from common.models.assembly import ModelPool
-from common.records import Parameters, Refusal, TrainRequest, applied
+from common.records import Parameters, Refusal, TrainRequest, applied, norm
 from server import checkpoints
 from server.checkpoints import Checkpoint, RoundSummary
 from simulations.engines import Engine
 from simulations.folder import RunFolder
-from simulations.progress import Advance, Progress
+from simulations.progress import Progress
 from simulations.scenario import Scenario
 from simulations.silos import RunSilos
 
@@ -25,18 +25,23 @@ POOLED = "centralised"
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that a mode gave. ``model``: 'federated', or 'local/silo-1' where a mode gives several.
-
-    ``seconds``, ``cpu_seconds``: of its training in this process; 0 where a former one trained it.
-    """
+    """A model that a mode gave. ``model``: 'federated', or 'local/silo-1' where a mode gives several."""
 
     mode: str
     model: str
     parameters: Parameters = field(repr=False)
     history: tuple[RoundSummary, ...] = ()
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """On the clock, all rounds, in whatever process they ran."""
+        return sum(summary.seconds for summary in self.history)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of the processors, likewise."""
+        return sum(summary.cpu_seconds for summary in self.history)
 
 
 class Training:
@@ -54,25 +59,25 @@ class Training:
     def federated(self, engine: Engine, progress: Progress) -> list[Trained]:
         """One model by all silos together."""
         run = self.coordination()
-        with self._timed("federated", progress) as clock:
-            last = engine(run, self._silos_of_run, on_round=clock.on_round)
-        return [clock.trained("federated", "federated", last)]
+        with self._rounds("federated", progress) as on_round:
+            last = engine(run, self._silos_of_run, on_round=on_round)
+        return [Trained("federated", "federated", last.parameters, last.history)]
 
     def local(self, progress: Progress) -> list[Trained]:
         """A model by each silo alone."""
         result = []
         for name in self._silos:
-            with self._timed(f"local: {name}", progress) as clock:
-                last, notes = self._alone(self._silos_of_run(name), f"local-{name}", clock.on_round)
-            result.append(clock.trained("local", f"local/{name}", last, notes))
+            with self._rounds(f"local: {name}", progress) as on_round:
+                last, notes = self._alone(self._silos_of_run(name), f"local-{name}", on_round)
+            result.append(Trained("local", f"local/{name}", last.parameters, last.history, notes))
         return result
 
     def centralised(self, progress: Progress) -> list[Trained]:
         """One model by all data in one place, which no hospital would allow: what federation is measured by."""
         pooled = Silo(POOLED, self._folder.pooled, pool=self._pool)
-        with self._timed("centralised", progress) as clock:
-            last, notes = self._alone(pooled, POOLED, clock.on_round)
-        return [clock.trained("centralised", "centralised", last, notes)]
+        with self._rounds("centralised", progress) as on_round:
+            last, notes = self._alone(pooled, POOLED, on_round)
+        return [Trained("centralised", "centralised", last.parameters, last.history, notes)]
 
     def coordination(self) -> Coordination:
         """The federated run as the coordinator knows it."""
@@ -99,7 +104,7 @@ class Training:
         folder, scenario = self._folder.training(run), self._scenario
         checkpoint = checkpoints.read(folder) or Checkpoint(run, self._initial)
         for number in range(checkpoint.round + 1, scenario.training.rounds + 1):
-            started = time.monotonic()
+            started, busy = time.monotonic(), time.process_time()
             answer = silo.train(
                 TrainRequest(
                     run,
@@ -118,39 +123,32 @@ class Training:
                 return checkpoint, (f"{silo.name} trained no model of its own: {answer.reason}",)
             parameters = applied(checkpoint.parameters, answer.delta)
             summary = RoundSummary(
-                number, time.monotonic() - started, {silo.name: answer.loss}, {}, discarded=False, update_norm=0.0
+                number,
+                seconds=time.monotonic() - started,
+                cpu_seconds=time.process_time() - busy,
+                losses={silo.name: answer.loss},
+                excluded={},
+                discarded=False,
+                update_norm=norm(answer.delta),
             )
             checkpoint = Checkpoint(run, parameters, (*checkpoint.history, summary))
             checkpoints.write(folder, checkpoint)
             on_round(checkpoint)
         return checkpoint, ()
 
-    def _timed(self, name: str, progress: Progress) -> AbstractContextManager[_Clock]:
-        return _timed(name, self._scenario.training.rounds, progress)
+    def _rounds(self, name: str, progress: Progress) -> AbstractContextManager[Callable[[Checkpoint], None]]:
+        return _rounds(name, self._scenario.training.rounds, progress)
 
 
 @contextmanager
-def _timed(name: str, rounds: int, progress: Progress) -> Iterator[_Clock]:
-    """A progress bar of rounds, and the time that they take."""
-    clock = _Clock()
-    with progress.stage(f"training {name}", rounds) as clock.advance:
-        wall, cpu = time.monotonic(), time.process_time()
-        yield clock
-        clock.seconds, clock.cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
+def _rounds(name: str, rounds: int, progress: Progress) -> Iterator[Callable[[Checkpoint], None]]:
+    """A progress bar of rounds, as a function that is told of each checkpoint."""
+    done = 0
+    with progress.stage(f"training {name}", rounds) as advance:
 
+        def on_round(checkpoint: Checkpoint) -> None:
+            nonlocal done
+            advance(checkpoint.round - done)
+            done = checkpoint.round
 
-@dataclass
-class _Clock:
-    """Counts rounds and seconds of one training."""
-
-    advance: Advance = field(default=lambda steps: None)
-    done: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-
-    def on_round(self, checkpoint: Checkpoint) -> None:
-        self.advance(checkpoint.round - self.done)
-        self.done = checkpoint.round
-
-    def trained(self, mode: str, model: str, last: Checkpoint, notes: tuple[str, ...] = ()) -> Trained:
-        return Trained(mode, model, last.parameters, last.history, self.seconds, self.cpu_seconds, notes)
+        yield on_round

@@ -127,6 +127,7 @@ def _trained(mode: str, losses: Sequence[float]) -> list[Trained]:
             RoundSummary(
                 round=number,
                 seconds=1.5,
+                cpu_seconds=2.25,
                 losses={silo: loss + 0.1 * index for index, silo in enumerate(held)},
                 excluded={"silo-2": "its loss is no number"} if mode == "federated" and number == 3 else {},
                 discarded=False,
@@ -134,7 +135,7 @@ def _trained(mode: str, losses: Sequence[float]) -> list[Trained]:
             )
             for number, loss in enumerate(losses, start=1)
         )
-        trained.append(Trained(mode, model, {}, history, seconds=20.0, cpu_seconds=30.0))
+        trained.append(Trained(mode, model, {}, history))
     return trained
 
 

@@ -60,7 +60,7 @@ def write_shared(model: PhenotypeModel, parameters: Parameters) -> None:
         TrainingError: keys or shapes differ from the model's; nothing is changed then.
     """
     own = shared_parameters(model)
-    problems = [path for path in sorted(set(own) ^ set(parameters))]
+    problems = sorted(set(own) ^ set(parameters))
     problems += [path for path in own if path in parameters and own[path].shape != parameters[path].shape]
     if problems:
         raise TrainingError(

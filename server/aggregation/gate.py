@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.records import Parameters, Update
+from common.records import Parameters, Update, norm
 
 
 def refusal(
@@ -34,9 +34,9 @@ def refusal(
     for name, value in received.items():
         if update.delta[name].shape != value.shape:
             return f"parameter '{name}' has shape {update.delta[name].shape}, not {value.shape}"
-    squares = sum(float(np.square(delta, dtype=np.float64).sum()) for delta in update.delta.values())
-    if not np.isfinite(squares):
+    length = norm(update.delta)
+    if not np.isfinite(length):
         return "a parameter is not finite"
-    if max_norm is not None and squares > max_norm**2:
-        return f"its norm {squares**0.5:.3g} exceeds {max_norm:.3g}"
+    if max_norm is not None and length > max_norm:
+        return f"its norm {length:.3g} exceeds {max_norm:.3g}"
     return None
