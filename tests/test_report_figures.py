@@ -37,7 +37,7 @@ class Page(HTMLParser):
         elif tag in ("td", "th"):
             self.tables[self._name][-1].append("")
             self._cell = True
-        elif tag == "span" and self._cell:
+        elif tag == "span" and held.get("class") == "range" and self._cell:
             self.tables[self._name][-1][-1] += "|"
 
     def handle_endtag(self, tag: str) -> None:

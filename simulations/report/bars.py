@@ -29,20 +29,23 @@ def top_k_bars(
         labels: mode -> its name on the page.
     """
     marks: list[Markup] = []
-    bottom = len(TOP) * (HEADING + ROW * len(figures)) + 4
+    classes = max((known(row.get("classes")) or 0 for row in figures.values()), default=0)
+    # Where k reaches the number of syndromes every list holds the true one.
+    shown = [k for k in TOP if k < classes] or [1]
+    bottom = len(shown) * (HEADING + ROW * len(figures)) + 4
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = _x(share)
         marks.append(line(x, 10, x, bottom, "axis" if share == 0 else "grid"))
         marks.append(text(x, bottom + 15, f"{share:.0%}" if share in (0, 0.5, 1) else "", anchor="middle"))
     y = 0.0
-    for k in TOP:
+    for k in shown:
         marks.append(text(0, y + 16, f"top-{k}", class_="group"))
         y += HEADING
         start = y
         for mode, row in figures.items():
             marks += _bar(y, mode, labels[mode], row.get(f"top{k}"), intervals.get(mode, {}).get(f"top{k}"))
             y += ROW
-        marks.append(_guessing(k, figures, start, y))
+        marks.append(_guessing(k, classes, start, y))
     name = f"bars-{setting.replace('/', '-').lower()}"
     return chart(name, f"Top-k accuracy, {setting}", _describe(figures, labels), WIDTH, bottom + 20, marks)
 
@@ -64,13 +67,11 @@ def _bar(y: float, mode: str, label: str, value: object, bounds: Sequence[object
     return marks
 
 
-def _guessing(k: int, figures: Mapping[str, Mapping[str, Any]], top: float, bottom: float) -> Markup:
+def _guessing(k: int, classes: float, top: float, bottom: float) -> Markup:
     """A dotted line where a ranking by chance would end."""
-    classes = [known(row.get("classes")) for row in figures.values()]
-    most = max((value for value in classes if value), default=0.0)
-    if not most:
+    if not classes:
         return Markup("")
-    x = _x(min(k / most, 1.0))
+    x = _x(k / classes)
     return line(x, top, x, bottom, "guess")
 
 

@@ -104,7 +104,8 @@ def _names(lines: Sequence[Line], place: _Scale) -> list[Markup]:
     room = BOTTOM - 15.0 * (len(ends) - 1)
     for y, item in ends:
         lowest = max(min(y, room), lowest)
-        marks.append(text(RIGHT + 8, lowest + 4, shortened(item.label, 15), class_=f"label {item.style}"))
+        marks.append(element("circle", cx=RIGHT + 11, cy=lowest, r=3.5, class_=f"fill {item.style}"))
+        marks.append(text(RIGHT + 19, lowest + 4, shortened(item.label, 13), class_=f"label {item.style}"))
         lowest, room = lowest + 15.0, room + 15.0
     return marks
 

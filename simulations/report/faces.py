@@ -18,7 +18,7 @@ from common.cohort.schema import Patient, Purpose
 from common.faces.decode import Pixels
 from simulations.report.source import Source
 
-STRIPS, FACES = 18, 4
+STRIPS, FACES, COVER = 18, 4, 6
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,34 @@ def contact_sheet(source: Source, on: datetime.date) -> list[Strip]:
     """At most ``STRIPS`` syndromes of at most ``FACES`` patients each; empty where no face may be shown."""
     if not (source.synthetic or source.scenario.show_imported_photos):
         return []
+    patients = _displayable(source, on)
+    strips = []
+    for key in _spread(sorted(patients, key=lambda key: (-len(patients[key]), key))):
+        syndrome = source.syndrome(key)
+        crops = [_crop(source, patient) for patient in patients[key][:FACES]]
+        joined = np.concatenate(crops, axis=1)
+        strips.append(Strip(syndrome.name, ", ".join(syndrome.identifiers), len(crops), _jpeg(joined)))
+    return strips
+
+
+def cover(source: Source, on: datetime.date) -> str | None:
+    """A data URI of ``COVER`` synthetic faces of different syndromes, three a row; None where there are fewer."""
+    patients = _displayable(source, on)
+    if not source.synthetic or len(patients) < COVER:
+        return None
+    keys = sorted(patients, key=lambda key: (-len(patients[key]), key))[:COVER]
+    crops = [_crop(source, patients[key][0]) for key in keys]
+    rows = [np.concatenate(crops[start : start + 3], axis=1) for start in range(0, COVER, 3)]
+    return _jpeg(np.concatenate(rows, axis=0))
+
+
+def _displayable(source: Source, on: datetime.date) -> dict[str, list[Patient]]:
+    """Patients by syndrome who agreed to be displayed."""
     patients: dict[str, list[Patient]] = {}
     for patient in source.cohort.cohort.for_purpose(Purpose.DISPLAY, on).patients:
         if patient.syndrome is not None:
             patients.setdefault(patient.syndrome, []).append(patient)
-    strips = []
-    for key in _spread(sorted(patients, key=lambda key: (-len(patients[key]), key))):
-        syndrome = source.syndrome(key)
-        crops = [_first_crop(source, patient) for patient in patients[key][:FACES]]
-        strips.append(Strip(syndrome.name, ", ".join(syndrome.identifiers), len(crops), _jpeg(crops)))
-    return strips
+    return patients
 
 
 def _spread(keys: list[str]) -> list[str]:
@@ -54,11 +72,11 @@ def _spread(keys: list[str]) -> list[str]:
     return [keys[round(index * (len(keys) - 1) / (STRIPS - 1))] for index in range(STRIPS)]
 
 
-def _first_crop(source: Source, patient: Patient) -> Pixels:
+def _crop(source: Source, patient: Patient) -> Pixels:
     return source.cohort.crop(patient.photos[0].id)
 
 
-def _jpeg(crops: list[Pixels]) -> str:
+def _jpeg(pixels: Pixels) -> str:
     content = io.BytesIO()
-    Image.fromarray(np.concatenate(crops, axis=1)).save(content, "JPEG", quality=82)
+    Image.fromarray(pixels).save(content, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,17 +118,18 @@ def cards(source: Source) -> list[Card]:
         )
     encrypted = source.results.get("encrypted")
     if encrypted:
-        same, key = ("first ten", "top10") if ranked_ten(encrypted) else ("first", "top1")
+        same, key = ("first ten", "top10") if ranked_ten(encrypted) else ("syndrome first", "top1")
         result.append(
             Card(
-                f"Same {same}, encrypted",
+                f"Same {same}",
                 percent(encrypted.get(f"{key}_agreement"), 0),
-                f"{seconds(encrypted.get('seconds_per_query'))} a query",
+                f"encrypted and clear; {seconds(encrypted.get('seconds_per_query'))} a query",
             )
         )
-    trained = known((source.results.get("timing") or {}).get("train_s"))
-    if trained:
-        result.append(Card("Training time", seconds(trained), "all modes, this machine"))
+    rounds = (source.results.get("timing") or {}).get("round_s") or []
+    if rounds:
+        spent = seconds(sum(known(value) or 0 for value in rounds))
+        result.append(Card("Federated training", spent, f"{plural(len(rounds), 'round')} on this machine"))
     return result
 
 
@@ -168,7 +169,7 @@ def _compared(source: Source, chosen: Headline) -> list[str]:
         )
     others = [("local", "hospitals that train alone"), ("pretrained", "the network before training")]
     parts = [
-        f"{points(gain)} against {name}"
+        f"{points(gain)} against {name}{_within(source, mode, chosen)}"
         for mode, name in others
         if (gain := _gain(source, mode, chosen)) is not None
     ]
@@ -194,6 +195,14 @@ def _gain(source: Source, mode: str, chosen: Headline) -> float | None:
 def _interval(source: Source, mode: str, chosen: Headline) -> object:
     held = (source.results.get("intervals") or {}).get(mode, {}).get(chosen.setting, {})
     return held.get(chosen.key)
+
+
+def _within(source: Source, mode: str, chosen: Headline) -> str:
+    """A remark where another mode's figure lies inside the interval: such a difference proves little."""
+    bounds, theirs = _interval(source, source.main, chosen), known(source.figure(mode, chosen.setting, chosen.key))
+    if theirs is None or not interval(bounds) or not isinstance(bounds, Sequence):
+        return ""
+    return " (within the interval)" if bounds[0] <= theirs <= bounds[1] else ""
 
 
 def _bounds(source: Source, chosen: Headline) -> str:

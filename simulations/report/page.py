@@ -14,7 +14,7 @@ from markupsafe import Markup
 from simulations.report import curves, finding, numbers, palette, scatter, syndromes, tables
 from simulations.report.bars import top_k_bars
 from simulations.report.curves import Line, learning_curve
-from simulations.report.faces import contact_sheet
+from simulations.report.faces import contact_sheet, cover
 from simulations.report.source import Source
 
 LONG_TABLE = 30
@@ -44,6 +44,7 @@ def render(source: Source, *, on: datetime.date) -> str:
         syndromes=syndromes.syndrome_rows(source),
         settings=syndromes.chosen_settings(source),
         confusions=syndromes.confusions(source),
+        cover=cover(source, on),
         faces=contact_sheet(source, on),
         encryption=tables.encryption_rows(source),
         encrypted=tables.encrypted_rows(source),

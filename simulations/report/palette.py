@@ -23,6 +23,7 @@ LIGHT = {
     "centralised": "#00815e",
     "encrypted": "#a8478a",
     "grid": "#e3e8ed",
+    "halo": "none",
 }
 DARK = {
     "paper": "#12181f",
@@ -40,6 +41,7 @@ DARK = {
     "centralised": "#35b890",
     "encrypted": "#d987bd",
     "grid": "#28323c",
+    "halo": "#12181f",
 }
 TEXT_PAIRS = (
     ("ink", "paper"),
