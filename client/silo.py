@@ -78,7 +78,7 @@ class Silo:
         data = self._training_data()
         model = self._pool.model(spec, plan)
         write_shared(model, request.parameters)
-        state = self._state_after(request.run, request.round - 1, request.seed)
+        state = self._state_before(request.run, request.round, request.seed)
         report = train_locally(
             model,
             data,
@@ -117,30 +117,38 @@ class Silo:
             patients=np.array([owner[patient.id] for patient, _ in pairs], dtype=np.int64),
         )
 
-    def _state_after(self, run: str, round: int, seed: int) -> LocalState:
-        """What stayed local after ``round``: from memory, else from disk, so that a resumed run goes on alike."""
+    def _state_before(self, run: str, round: int, seed: int) -> LocalState:
+        """What stayed local after the newest round before ``round`` that this silo trained in.
+
+        From memory, else from disk, so that a resumed run goes on alike. A round in which the silo had no part,
+        or whose training failed, leaves no state and is passed over.
+        """
         own_seed = derive(seed, self.name, "once")
-        known, state = self._states.get(run, (-1, None))
-        if state is not None and known == round:
+        known, state = self._states.pop(run, (-1, None))
+        if state is not None and known < round:
             return state
-        if round == 0:
+        kept = [number for number in self._kept_rounds(run) if number < round]
+        if not kept:
             return LocalState(own_seed)
-        path = self._state_file(run, round)
+        path = self._state_file(run, kept[-1])
         try:
             return LocalState.restored(own_seed, load(path.read_bytes()))
         except (OSError, SafetensorError) as error:
             raise TrainingError(
-                f"the silo's own state after round {round} is missing or damaged",
-                remedy="start the run afresh",
+                f"the silo's own state after round {kept[-1]} is damaged", remedy="start the run afresh"
             ) from error
 
     def _keep_state(self, run: str, round: int, state: LocalState) -> None:
-        """Write the state, then drop those that no resumption can ask for."""
+        """Write the state, then drop those that no resumption can ask for: all but the newest two."""
         tensors = {name: value.contiguous() for name, value in state.tensors().items()}
-        write_bytes(self._state_file(run, round), save(tensors))
-        self._state_file(run, round).chmod(0o600)
-        self._state_file(run, round - 2).unlink(missing_ok=True)
+        write_bytes(self._state_file(run, round), save(tensors), private=True)
+        for old in self._kept_rounds(run)[:-2]:
+            self._state_file(run, old).unlink(missing_ok=True)
         self._states[run] = (round, state)
+
+    def _kept_rounds(self, run: str) -> list[int]:
+        files = self._state_file(run, 0).parent.glob("round-*.safetensors")
+        return sorted(int(path.stem.removeprefix("round-")) for path in files)
 
     def _state_file(self, run: str, round: int) -> Path:
         if not run.replace("-", "").replace("_", "").replace(".", "").isalnum() or run.startswith("."):

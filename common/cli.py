@@ -7,7 +7,6 @@ application. What is not installed is not offered.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import signal
 import sys
 from typing import Any
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 
 from common.errors import PhenofedError
+from common.quiet import be_quiet
 
 GROUP = "phenofed.commands"
 INTERRUPTED = 130
@@ -61,7 +61,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; exit with the code that the error class documents."""
-    _be_quiet()
+    be_quiet()
     # A service manager ends a process with SIGTERM: leave by the same way as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(_run())
@@ -93,11 +93,3 @@ def _say(console: Console, text: str, code: int) -> int:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _be_quiet() -> None:
-    """No telemetry, no update checks, no installation at run time: nothing leaves unasked."""
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-    os.environ.setdefault("FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

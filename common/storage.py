@@ -12,8 +12,11 @@ from typing import Any
 from common.errors import RunError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write ``content`` atomically: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        private: readable by the owner alone, for what is biometric or secret.
 
     Raises:
         RunError: the folder is not writable or the disk is full; a file of that name is unchanged.
@@ -26,7 +29,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, 0o600 if private else 0o644)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -43,9 +46,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, private: bool = False) -> None:
     """``write_bytes`` of UTF-8 text."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), private=private)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -153,7 +153,7 @@ def rank(
 
 def _run(scenario: str, out: Path | None, overrides: list[str] | None, *, overwrite: bool) -> None:
     from simulations.console import Bars, show_results
-    from simulations.run import run
+    from simulations.running import run
     from simulations.scenario import load_scenario
 
     chosen = load_scenario(scenario, overrides=overrides or [])
@@ -165,7 +165,7 @@ def _run(scenario: str, out: Path | None, overrides: list[str] | None, *, overwr
 
 def _resume(folder: Path) -> None:
     from simulations.console import Bars, show_results
-    from simulations.run import resume
+    from simulations.running import resume
 
     with _resumable(folder), Bars(Console(stderr=True)) as bars:
         finished = resume(folder, progress=bars)

@@ -111,7 +111,7 @@ def write_all_encodings(path: Path, encodings: Encodings) -> None:
             for (flip, grey), vector in zip(encodings.views, views, strict=True):
                 numbers = "[" + ", ".join(f"{value:.8g}" for value in vector.tolist()) + "]"
                 writer.writerow([photo + ALIGNED, model, flip, grey, "[]", numbers])
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), private=True)
 
 
 def read_all_encodings(path: Path) -> Encodings:
@@ -147,7 +147,7 @@ def _keep(folder: RunFolder, item: Trained, encodings: Encodings) -> Encodings:
         "photos": json.dumps(encodings.photo_ids),
         "views": json.dumps(encodings.views),
     }
-    write_bytes(folder.encodings(item.model), save({"vectors": encodings.vectors}, metadata=state))
+    write_bytes(folder.encodings(item.model), save({"vectors": encodings.vectors}, metadata=state), private=True)
     return encodings
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.encryption import Cost, EncryptedRanker
+from common.encryption.panel import SMALLEST_PANEL
+from common.errors import DisclosureError
 from common.ranking.kernel import linear, patients_per_syndrome, weighted_rows
 from common.ranking.patients import Encodings
 from common.ranking.scores import Gallery
@@ -43,6 +45,7 @@ class Encrypted:
     bytes_up: float = 0.0
     bytes_down: float = 0.0
     noise: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def queries(self) -> int:
@@ -67,6 +70,20 @@ class Encrypted:
         }
 
 
+def check_panels(settings: Encryption, silos: Sequence[str]) -> None:
+    """Say before a run trains for long that its silos cannot form a panel.
+
+    Raises:
+        DisclosureError: encryption is on with the standard profile, and fewer than four silos take part.
+    """
+    if settings.enabled and settings.profile == "standard" and len(silos) < SMALLEST_PANEL + 1:
+        raise DisclosureError(
+            f"{len(silos)} silos are too few to rank under encryption: with fewer than {SMALLEST_PANEL} besides "
+            "the querier's an answer would tell one hospital's part",
+            remedy="use four silos or more, or set encryption.enabled=false (or encryption.profile=simulation)",
+        )
+
+
 def rank_encrypted(
     settings: Encryption, evaluation: Evaluation, encodings: Encodings, progress: Progress
 ) -> Encrypted:
@@ -75,6 +92,7 @@ def rank_encrypted(
     clear: list[NDArray[np.float32]] = []
     secret: list[NDArray[np.float32]] = []
     costs: list[tuple[float, float]] = []
+    notes: list[str] = []
     seconds, largest = 0.0, 0
     cases = [(setting, case) for setting in settings.settings for case in evaluation.cases(setting)[:1]]
     total = sum(min(len(case.probes), settings.queries) for _, case in cases)
@@ -82,6 +100,10 @@ def rank_encrypted(
         for setting, case in cases:
             held = evaluation.gallery(encodings, case)
             for silo, probes in _by_silo(evaluation, case, settings.queries).items():
+                advance(len(probes))
+                if settings.profile == "standard" and len(set(held.silos) - {silo}) < SMALLEST_PANEL:
+                    notes.append(f"{silo} had too few other hospitals with a gallery to ask in {setting.value}")
+                    continue
                 queries = evaluation.probes(encodings, probes)
                 started = time.monotonic()
                 scores, cost = _ask_others(held, silo, queries, settings)
@@ -99,10 +121,9 @@ def rank_encrypted(
                     scorer="encryptable",
                     setting=setting.value,
                 )
-                advance(len(probes))
             largest = max(largest, len(held.syndromes))
     up, down = np.mean(costs, axis=0).tolist() if costs else (0.0, 0.0)
-    return Encrypted(rows, clear, secret, largest, seconds, up, down, settings.noise)
+    return Encrypted(rows, clear, secret, largest, seconds, up, down, settings.noise, tuple(notes))
 
 
 def _ask_others(

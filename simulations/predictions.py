@@ -43,7 +43,7 @@ def write(path: Path, predictions: Iterable[Prediction]) -> None:
         top = " ".join(f"{key}:{score:.7g}" for key, score in row.top)
         fixed = (getattr(row, column) for column in COLUMNS[:-1])
         writer.writerow([*fixed, top])
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), private=True)
 
 
 def read(path: Path) -> list[Prediction]:

@@ -51,7 +51,10 @@ def collect(
             "validation": {name: accuracy.table(validation, name) for name in SCORERS},
             "encrypted": _encrypted(encrypted, rows),
             "training": {item.model: _training(item) for item in trained if item.history},
-            "notes": [note for item in trained for note in item.notes],
+            "notes": [
+                *(note for item in trained for note in item.notes),
+                *(encrypted.notes if encrypted else ()),
+            ],
             "refused": [str(row) for row in cohort.refused],
             "timing": {
                 "train_s": sum(item.seconds for item in trained),

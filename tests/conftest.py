@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simulations.run import Run, run
+from simulations.running import Run, run
 from simulations.scenario import Scenario, load_scenario
 
 # Small enough for seconds, large enough for every part: four silos, rare syndromes, all modes, encryption.

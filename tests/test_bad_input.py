@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.run import Run
+from simulations.running import Run
 from tests.conftest import TINY
 
 SETS = [word for override in TINY for word in ("--set", override)]
@@ -43,8 +43,9 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts:
         (["simulate", "smoke", "--set", "training.rounds=-1"], 3, ["training.rounds"]),
         (["simulate", "smoke", "--set", "rounds"], 3, ["--set key=value"]),
         (["simulate", "smoke", "--set", "backbone.path=gone.safetensors"], 6, ["gone.safetensors"]),
-        (["simulate", "smoke", "--set", f"backbone.sha256={'0' * 64}"], 6, ["thin.safetensors"]),
+        (["simulate", "smoke", "--set", f"backbone.sha256={'a' * 64}"], 6, ["thin.safetensors"]),
         (["simulate", "facebench", "--set", "backbone.path=gone.onnx"], 6, ["gone.onnx"]),
+        (["simulate", "smoke", *SETS, "--set", "cohort.spec.silos=3"], 10, ["3 silos are too few", "four silos"]),
         (["simulate", "--resume", "gone"], 9, ["gone holds no run"]),
         (["report", "gone"], 9, ["gone holds no run"]),
         (["export", "encodings", "gone"], 9, ["gone holds no run"]),

@@ -18,7 +18,7 @@ import typer.main
 from common import errors
 from common.cli import INTERRUPTED, application
 from common.errors import PhenofedError
-from simulations.run import Run
+from simulations.running import Run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -15,7 +15,7 @@ import pytest
 from common.records import digest
 from server import checkpoints
 from simulations.folder import RunFolder
-from simulations.run import Run, run
+from simulations.running import Run, run
 
 ROOT = Path(__file__).parent.parent
 QUIET = {

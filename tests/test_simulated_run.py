@@ -19,7 +19,7 @@ from simulations import accuracy
 from simulations.encodings import read_all_encodings
 from simulations.folder import RunFolder
 from simulations.progress import Silent
-from simulations.run import Run, resume, run
+from simulations.running import Run, resume, run
 from simulations.scenario import Scenario
 
 STAGES = ("federated", "centralised", "local-silo-1")

@@ -19,6 +19,7 @@ import client.app
 import server.app
 from common.errors import PhenofedError, TrainingError
 from common.federation import Coordination, SiloOperations
+from common.quiet import be_quiet
 from server import checkpoints
 from server.checkpoints import Checkpoint
 from server.rounds import OnRound
@@ -38,6 +39,7 @@ class RayEngine:
         Raises:
             TrainingError: Ray or a round ended the run early.
         """
+        be_quiet()
         cores = os.cpu_count() or 1
         failures: list[PhenofedError] = []
         # Flower announces that a future version replaces this entry point; 1.41 is pinned.
