@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/phenofed demo
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -19,6 +19,7 @@ from common.quiet import be_quiet
 
 GROUP = "phenofed.commands"
 INTERRUPTED = 130
+INTERRUPTED_TEXT = "interrupted; nothing that was finished is lost"
 
 HELP = "Federated facial phenotyping of rare genetic syndromes."
 EPILOG = (
@@ -70,20 +71,23 @@ def main() -> None:
 def _run() -> int:
     console = Console(stderr=True)
     try:
-        application()(standalone_mode=False)
+        result = application()(standalone_mode=False)
     except typer.Exit as stop:
         return int(stop.exit_code)
     except PhenofedError as error:
         return _say(console, str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _say(console, "interrupted; nothing written so far is lost", INTERRUPTED)
+        return _say(console, INTERRUPTED_TEXT, INTERRUPTED)
     except Exception as error:
         # click's errors carry an exit code and print themselves; anything else is a bug and keeps its traceback.
         if hasattr(error, "exit_code") and hasattr(error, "show"):
             error.show()
             return int(error.exit_code)
         raise
-    return 0
+    # typer turns Ctrl-C into a return value, and click gives the exit code of a command that calls for one.
+    if result == INTERRUPTED:
+        return _say(console, INTERRUPTED_TEXT, INTERRUPTED)
+    return result if isinstance(result, int) else 0
 
 
 def _say(console: Console, text: str, code: int) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from server import checkpoints
 from simulations.running import Run
 from tests.conftest import TINY
 
@@ -105,3 +108,26 @@ def test_help_teaches_every_command(tmp_path: Path) -> None:
         told = phenofed(command, "--help", cwd=tmp_path)
         assert told.returncode == 0
         assert len(told.stdout) > 300
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", "from common.cli import main; main()"]
+        + ["simulate", "smoke", *SETS, "--set", "training.rounds=200", "--out", "run"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    checkpoint = tmp_path / "run" / "training" / "federated" / "checkpoint.safetensors"
+    end = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "phenofed simulate --resume run" in said
+    kept = checkpoints.read(checkpoint.parent)
+    assert kept is not None
+    assert 0 < kept.round < 200
