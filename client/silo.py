@@ -19,10 +19,10 @@ from common.cohort.schema import Cohort, Purpose
 from common.cohort.store import StoredCohort
 from common.cohort.store import load as load_cohort
 from common.errors import ConfigError, TrainingError, WeightsError
+from common.learning.assembly import ModelPool, parse_model, parse_plan, read_shared, write_shared
 from common.learning.data import TrainingData
 from common.learning.local_state import LocalState
 from common.learning.trainer import train_locally
-from common.models.assembly import ModelPool, parse_model, parse_plan, read_shared, write_shared
 from common.records import Refusal, SiloDescription, TrainRequest, Update
 from common.seeding import derive, generator
 from common.storage import write_bytes

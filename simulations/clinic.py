@@ -21,7 +21,7 @@ from common.errors import PhotoError, RunError
 from common.faces.decode import Pixels, read_bytes
 from common.faces.detect import Detector
 from common.faces.photos import crop_photo
-from common.models.assembly import ModelPool, write_shared
+from common.learning.assembly import ModelPool, write_shared
 from common.models.encoding import encode
 from common.ranking.patients import Encodings, patient_embeddings
 from common.ranking.scores import SCORERS

@@ -16,8 +16,8 @@ from rich.table import Table
 from simulations.progress import Advance
 
 LIMITS = (
-    "These figures show that the pipeline works and how the modes compare. They do not show clinical accuracy: "
-    "the faces are rendered or warped, not patients'. Research use only; not a medical device."
+    "These figures show that the pipeline works and how the modes compare on this cohort. They do not show "
+    "clinical accuracy. Research use only; not a medical device."
 )
 
 

@@ -18,8 +18,8 @@ from common.cohort.store import StoredCohort
 from common.errors import RunError
 from common.faces.decode import Pixels
 from common.faces.views import VIEWS, View, render
+from common.learning.assembly import ModelPool, write_shared
 from common.learning.frozen_part import split
-from common.models.assembly import ModelPool, write_shared
 from common.models.phenotype import PhenotypeModel, as_tensor
 from common.ranking.patients import Encodings, Floats, unit
 from common.records import Parameters, digest

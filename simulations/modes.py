@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from client.silo import Silo
 from common.errors import TrainingError
 from common.federation import Coordination
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from common.records import Parameters, Refusal, TrainRequest, applied, norm
 from server import checkpoints
 from server.checkpoints import Checkpoint, RoundSummary

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.federation import Coordination, Provider, SiloOperations
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from simulations.folder import RunFolder
 from simulations.modes import Training
 from simulations.prepare import prepare, silo_names

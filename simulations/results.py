@@ -52,7 +52,7 @@ def collect(
             "encrypted": _encrypted(encrypted, rows),
             "training": {item.model: _training(item) for item in trained if item.history},
             "notes": [
-                *(note for item in trained for note in item.notes),
+                *(note for item in trained for note in (*item.notes, *_left_out(item))),
                 *(encrypted.notes if encrypted else ()),
             ],
             "refused": [str(row) for row in cohort.refused],
@@ -96,6 +96,18 @@ def _encrypted(encrypted: Encrypted | None, rows: Sequence[Prediction]) -> dict[
         return None
     table = accuracy.table([row for row in rows if row.mode == ENCRYPTED], "encryptable")
     return encrypted.figures() | {"metrics": table.get(ENCRYPTED, {})}
+
+
+def _left_out(item: Trained) -> list[str]:
+    """Silos that had no part in some rounds, by their last reason."""
+    reasons: dict[str, list[str]] = {}
+    for summary in item.history:
+        for silo, reason in summary.excluded.items():
+            reasons.setdefault(silo, []).append(reason)
+    return [
+        f"{silo} was left out of {len(of)} of {len(item.history)} rounds of {item.model}: {of[-1]}"
+        for silo, of in sorted(reasons.items())
+    ]
 
 
 def _training(item: Trained) -> dict[str, Any]:

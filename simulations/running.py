@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from common.cohort.splits import Setting
 from common.cohort.store import StoredCohort
 from common.cohort.store import load as load_cohort
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from common.ranking.patients import Embeddings, Encodings, photo_embeddings
 from common.ranking.scores import SCORERS
 from simulations import accuracy, encodings, predictions, probes, releases, results

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from client.silo import Silo
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from simulations.folder import RunFolder
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from client.silo import Silo
 from common.cohort import store
 from common.cohort.schema import Consent, Purpose
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from common.records import Refusal, TrainRequest, Update, digest
 from simulations import synthetic
 from simulations.scenario import Scenario
