@@ -34,15 +34,22 @@ def bench_command(
     ] = "demo",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as threads=2."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as training.rounds=3."
+        ),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, max=100, help="How often to measure.")] = 5,
+    threads: Annotated[
+        int,
+        typer.Option("--threads", min=1, max=1024, help="Threads to compute with, whatever the scenario says."),
+    ] = 1,
     listed: Annotated[bool, typer.Option("--list", help="List the benchmarks and exit.")] = False,
 ) -> None:
     """Measure training, embedding, import or evaluation, on synthetic faces unless told otherwise.
 
-    Times are CPU-seconds of this process, on one thread unless the scenario sets threads: they hold on a busy
-    machine too. Working files lie in the system's temporary folder and are removed at the end.
+    Times are CPU-seconds of this process and hold on a busy machine too. That needs one thread: several wait
+    for each other in a loop, which is counted as work. Working files lie in the system's temporary folder and
+    are removed at the end.
 
     The JSON file holds {"schema": 1, "name": NAME, "figures": {...}, "environment": {...}}.
 
@@ -66,7 +73,7 @@ def bench_command(
     from simulations.scenario import load_scenario
 
     settings = load_scenario(scenario, overrides=overrides or [])
-    figures, environment = _measure(benchmarks, settings, repeat)
+    figures, environment = _measure(benchmarks, settings.model_copy(update={"threads": threads}), repeat)
     if json_file is not None:
         from common.storage import write_json
 
@@ -87,10 +94,8 @@ def _measure(
     from simulations.benchmarks.clock import peak_rss_mb
     from simulations.memory import reuse_freed_memory
 
-    scenario = scenario.model_copy(update={"threads": scenario.threads or 1})
     console, progress = Console(), Console(stderr=True)
     figures: dict[str, float] = {}
-    # One thread by default: a second one that waits in a loop for the first would be counted as work.
     before = torch.get_num_threads()
     torch.set_num_threads(scenario.threads or 1)
     reuse_freed_memory()  # else page faults, which come and go with the heap's layout, hide what is measured

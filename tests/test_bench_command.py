@@ -21,6 +21,7 @@ TINY = (
     "cohort.spec.silos=2",
     "training.epochs=1",
     "training.cached_views=2",
+    "threads=2",  # which the command overrides
 )
 SETTINGS = ["--scenario=smoke", "--repeat=1", *(f"--set={override}" for override in TINY)]
 
@@ -66,7 +67,7 @@ def test_all_writes_every_figure_and_the_environment(tmp_path):
     ],
 )
 def test_the_plain_loop_ends_with_the_federated_weights(tmp_path, overrides):
-    bench = Bench(load_scenario("smoke", overrides=[*TINY, *overrides]), tmp_path)
+    bench = Bench(load_scenario("smoke", overrides=[*TINY, *overrides, "threads=1"]), tmp_path)
     run = training.federated(bench, bench.scenario, 1)
     loop = training.plain(bench, bench.scenario, training.training_data(bench))
     initial = bench.pool.initial(bench.scenario.backbone, bench.scenario.training)
@@ -76,7 +77,7 @@ def test_the_plain_loop_ends_with_the_federated_weights(tmp_path, overrides):
 
 
 def test_unequal_work_is_not_compared(tmp_path):
-    overrides = [*TINY, "cohort.spec.case_mix=site", "federation.patient_cap=1", "training.head_learning_rate=0.1"]
+    overrides = [*TINY, "cohort.spec.case_mix=site", "federation.patient_cap=1", "threads=1"]
     bench = Bench(load_scenario("smoke", overrides=overrides), tmp_path, repeat=1)
     with pytest.raises(TrainingError, match="not the same work"):
         training.measure(bench)
