@@ -19,9 +19,9 @@ from common.errors import ConfigError
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
 from simulations.synthetic import SyntheticSpec
+from simulations.weights import locate
 
 SHIPPED = Path(__file__).parent / "scenarios"
-WEIGHTS = Path(__file__).parent / "weights"
 BUILTIN = "builtin:"
 Mode = Literal["pretrained", "local", "federated", "centralised"]
 
@@ -120,7 +120,7 @@ class Scenario(Settings):
         path = str(value.get("path", "")) if isinstance(value, Mapping) else ""
         if not path.startswith(BUILTIN):
             return value
-        return {**value, "path": str(WEIGHTS / Path(path.removeprefix(BUILTIN)).name)}
+        return {**value, "path": str(locate(Path(path.removeprefix(BUILTIN)).stem))}
 
     @model_validator(mode="after")
     def _modes_fit(self) -> Scenario:

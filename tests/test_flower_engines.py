@@ -55,12 +55,13 @@ def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:
     """A SuperLink of the test's own, in a session of its own, ended with everything that it started."""
     home, folder = tmp_path / "home", tmp_path / "run"
     port = _free_port()
+    tools = Path(sys.executable).parent
     environment = os.environ | QUIET | {"FLWR_HOME": str(home), "HOME": str(tmp_path)}
+    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
     home.mkdir()
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "test"\n\n[superlink.test]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    tools = Path(sys.executable).parent
     superlink = subprocess.Popen(
         [tools / "flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)],
         env=environment,

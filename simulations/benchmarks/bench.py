@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from common.cohort.store import StoredCohort
-from common.models.assembly import ModelPool
+from common.learning.assembly import ModelPool
 from simulations.folder import RunFolder
 from simulations.prepare import prepare
 from simulations.progress import Silent

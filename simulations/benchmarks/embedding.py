@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.faces.views import VIEWS
-from common.models.assembly import write_shared
+from common.learning.assembly import write_shared
 from common.models.encoding import encode
 from simulations.benchmarks.bench import Bench, Measured
 from simulations.benchmarks.clock import repeated

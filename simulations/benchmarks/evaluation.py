@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from common.cohort.splits import Setting
-from common.models.assembly import write_shared
+from common.learning.assembly import write_shared
 from common.models.encoding import encode
 from common.ranking.scores import SCORERS
 from simulations import accuracy, predictions
