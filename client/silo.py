@@ -51,6 +51,7 @@ class Silo:
         self._pool = pool or ModelPool()
         self._today = today
         self._states: dict[str, tuple[int, LocalState]] = {}
+        self._data: tuple[datetime.date, TrainingData] | None = None
 
     @cached_property
     def _stored(self) -> StoredCohort:
@@ -105,6 +106,12 @@ class Silo:
         return cohort.subset(p.id for p in cohort.patients if p.syndrome is not None and p.photos)
 
     def _training_data(self) -> TrainingData:
+        """Today's data; kept until the day ends, since consents are judged by the day."""
+        if self._data is None or self._data[0] != self._today():
+            self._data = (self._today(), self._stacked())
+        return self._data[1]
+
+    def _stacked(self) -> TrainingData:
         cohort = self._trainable()
         pairs = list(cohort.photos())
         label = {key: index for index, key in enumerate(sorted({str(p.syndrome) for p in cohort.patients}))}

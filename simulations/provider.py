@@ -1,6 +1,7 @@
 """A scenario as a provider, so that `flwr run .` trains simulated hospitals without any of our own commands.
 
-The run's settings name the scenario and a folder; an empty folder name means one in the user's state directory.
+The run's settings name the scenario, the number of its silos, and a folder; an empty folder name means one in the
+user's state directory. There must be as many simulated SuperNodes as silos.
 The ServerApp prepares the workspaces before it sends the first message, and every node opens its own.
 """
 
@@ -22,6 +23,8 @@ from simulations.progress import Silent
 from simulations.scenario import load_scenario
 from simulations.silos import RunSilos
 
+DEADLINE_S = 300
+
 
 @dataclass(frozen=True)
 class ScenarioProvider:
@@ -34,11 +37,12 @@ class ScenarioProvider:
         if name is None:
             names = sorted((path.name for path in (folder / "silos").iterdir()), key=str.encode)
             name = names[int(node_config["partition-id"]) % len(names)]
-        return _silos(folder)(str(name))
+        return _opened(folder, str(name))
 
     def coordination(self, run_config: Mapping[str, Any]) -> Coordination:
         """Prepare the workspaces, afresh for each run, and describe the federated training over them."""
-        scenario = load_scenario(str(run_config["scenario"]))
+        overrides = [f"cohort.spec.silos={run_config['silos']}", f"federation.deadline_s={DEADLINE_S}"]
+        scenario = load_scenario(str(run_config["scenario"]), overrides=overrides)
         folder = RunFolder(_folder(run_config))
         folder.start(scenario, replace=True)
         cohort = prepare(scenario, folder, Silent())
@@ -48,8 +52,14 @@ class ScenarioProvider:
 
 
 @functools.cache
+def _opened(folder: Path, name: str) -> SiloOperations:
+    """A worker opens each silo once, and all share one resident model."""
+    return _silos(folder)(name)
+
+
+@functools.cache
 def _silos(folder: Path) -> RunSilos:
-    return RunSilos(folder)
+    return RunSilos(folder, threads=1)
 
 
 def _folder(run_config: Mapping[str, Any]) -> Path:

@@ -33,6 +33,7 @@ from simulations.engines import Engine
 from simulations.engines.inline import run_inline
 from simulations.evaluation import Evaluation, predict
 from simulations.folder import RunFolder
+from simulations.memory import reuse_freed_memory
 from simulations.modes import Trained, Training
 from simulations.predictions import Prediction
 from simulations.prepare import matchable, prepare, silo_names
@@ -88,6 +89,7 @@ def resume(folder: Path, *, progress: Progress | None = None) -> Run:
 
 
 def _continue(scenario: Scenario, folder: RunFolder, progress: Progress) -> Run:
+    reuse_freed_memory()
     if scenario.threads is not None:
         torch.set_num_threads(scenario.threads)
     pool = ModelPool()

@@ -53,7 +53,7 @@ def test_ray_gives_the_same_model_as_inline(
 
 def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:
     """A SuperLink of the test's own, in a session of its own, ended with everything that it started."""
-    home, folder = tmp_path / "home", tmp_path / "run"
+    home, folder, log = tmp_path / "home", tmp_path / "run", tmp_path / "superlink.log"
     port = _free_port()
     tools = Path(sys.executable).parent
     environment = os.environ | QUIET | {"FLWR_HOME": str(home), "HOME": str(tmp_path)}
@@ -62,13 +62,14 @@ def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "test"\n\n[superlink.test]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    superlink = subprocess.Popen(
-        [tools / "flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with log.open("wb") as said:
+        superlink = subprocess.Popen(
+            [tools / "flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _wait_for(port)
         started = subprocess.run(
@@ -81,16 +82,35 @@ def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:
         )
         assert started.returncode == 0, started.stdout + started.stderr
         checkpoint = None
-        end = time.monotonic() + 240
+        end = time.monotonic() + 150
         while time.monotonic() < end and (checkpoint is None or checkpoint.round < 2):
-            time.sleep(1)
+            time.sleep(0.5)
             checkpoint = checkpoints.read(folder / "training" / "federated")
-        assert checkpoint is not None
+        assert checkpoint is not None, log.read_text()[-2000:]
         assert checkpoint.round == 2
         assert not any(summary.excluded for summary in checkpoint.history)
+        _wait_until_finished(tools, environment)
     finally:
         os.killpg(superlink.pid, signal.SIGTERM)
         superlink.wait(timeout=30)
+
+
+def _wait_until_finished(tools: Path, environment: dict[str, str]) -> None:
+    """Let Ray end its own processes before the SuperLink is stopped."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        listed = subprocess.run(
+            [tools / "flwr", "list", "test", "--format", "json"],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if '"finished:completed"' in listed.stdout.replace(" ", ""):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"the run did not end: {listed.stdout}")
 
 
 def _free_port() -> int:
