@@ -136,7 +136,11 @@ def _encode(folder: RunFolder, scenario: Scenario, crops: Pixels) -> Encodings:
     for parameters in (releases.read(folder), untouched):
         write_shared(model, parameters)
         vectors.append(encode(model, ids, crops, views=CHOSEN_VIEWS[scenario.ranking.views]))
-    return vectors[0].with_models_of(vectors[1]) if scenario.ranking.ensemble else vectors[0]
+    return (
+        vectors[0].with_models_of(vectors[1], share=scenario.ranking.untouched_share)
+        if scenario.ranking.ensemble
+        else vectors[0]
+    )
 
 
 def _gallery(folder: RunFolder, scenario: Scenario, cohort: StoredCohort):  # type: ignore[no-untyped-def]
@@ -148,5 +152,7 @@ def _gallery(folder: RunFolder, scenario: Scenario, cohort: StoredCohort):  # ty
     rare = evaluation.protocol.rare[0].gallery if evaluation.protocol.rare else ()
     encodings = read_kept(folder, "federated")
     if scenario.ranking.ensemble:
-        encodings = encodings.with_models_of(read_kept(folder, "pretrained"))
+        encodings = encodings.with_models_of(
+            read_kept(folder, "pretrained"), share=scenario.ranking.untouched_share
+        )
     return evaluation.gallery(encodings, Case(0, (), (*evaluation.protocol.frequent_gallery, *rare)))

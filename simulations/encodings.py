@@ -60,7 +60,12 @@ def encode_all(
     if not scenario.ranking.ensemble:
         return single
     untouched = single["pretrained"]
-    return {name: own if name == "pretrained" else own.with_models_of(untouched) for name, own in single.items()}
+    return {
+        name: own
+        if name == "pretrained"
+        else own.with_models_of(untouched, share=scenario.ranking.untouched_share)
+        for name, own in single.items()
+    }
 
 
 def photo_id(name: str) -> str:

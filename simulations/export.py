@@ -24,7 +24,9 @@ def export_encodings(run: Path, *, model: str, out: Path | None = None) -> Path:
         raise RunError(f"the run has no model '{model}'", remedy=f"choose one of {', '.join(known)}")
     encodings = read_kept(folder, model)
     if scenario.ranking.ensemble and model != "pretrained":
-        encodings = encodings.with_models_of(read_kept(folder, "pretrained"))
+        encodings = encodings.with_models_of(
+            read_kept(folder, "pretrained"), share=scenario.ranking.untouched_share
+        )
     path = out or run / f"all_encodings_{model.replace('/', '_')}.csv"
     write_all_encodings(path, encodings)
     return path

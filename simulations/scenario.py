@@ -75,13 +75,15 @@ class Ranking(Settings):
 
     ``views``: test-time views of a photo: 1 as it is, 2 with its mirror image, 4 with both in grey too.
     ``probes``: ask with one photo at a time, as the field's protocol does, or with a patient's photos together.
-    ``ensemble``: rank by the trained and the untouched network together. ``scorer``: None lets the validation
-    patients choose.
+    ``ensemble``: rank by the trained and the untouched network together. ``untouched_share``: what the untouched
+    one counts in a cosine; more of it favours syndromes that training never saw. ``scorer``: None lets the
+    validation patients choose.
     """
 
     views: Literal[1, 2, 4] = 2
     probes: Literal["photo", "patient"] = "photo"
     ensemble: bool = True
+    untouched_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     scorer: Literal["nearest", "centroid", "hybrid", "encryptable"] | None = None
 
 
