@@ -115,6 +115,7 @@ MEANING = {
     "ranking.views": "Test-time views of a photo: 1 as it is, 2 with its mirror image, 4 with both in grey too.",
     "ranking.probes": "Ask with one photo at a time, or with all photos of a patient together.",
     "ranking.ensemble": "Rank by the trained and the untouched network together.",
+    "ranking.untouched_share": "what the untouched network counts in a cosine of the ensemble, 0 to 1",
     "ranking.scorer": "The scorer of the headline figures. Not set: the validation patients choose.",
     "encryption.enabled": "Rank under encryption too, where the federated mode is run.",
     "encryption.settings": "In which settings.",
