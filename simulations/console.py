@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
@@ -71,9 +72,11 @@ def results_table(results: dict[str, Any]) -> Table:
         title=f"Macro top-1/5/10 in percent, scorer '{results['scorer']}', by test/gallery",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,  # four settings must fit into 80 columns
+        pad_edge=False,
         caption="encrypted: the federated model with the scorer 'encryptable'" if "encrypted" in metrics else None,
     )
-    table.add_column("mode")
+    table.add_column("mode", no_wrap=True)
     for setting in settings:
         classes = max(int(m[setting]["classes"]) for m in metrics.values() if setting in m)
         table.add_column(f"{setting}\n{classes} syndromes", justify="right", no_wrap=True)
