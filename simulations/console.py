@@ -73,7 +73,7 @@ def results_table(results: dict[str, Any]) -> Table:
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,  # four settings must fit into 80 columns
-        pad_edge=False,
+        padding=(0, 1, 0, 0),
         caption="encrypted: the federated model with the scorer 'encryptable'" if "encrypted" in metrics else None,
     )
     table.add_column("mode", no_wrap=True)
