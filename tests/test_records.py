@@ -102,6 +102,7 @@ def test_no_note_whatever_does_more_than_refuse(note: object) -> None:
         note = {"protocol": 1, "digest": digest({}), **note}
     for kind in (Update, TrainRequest, SiloDescription):
         try:
-            kind.from_record(record(note))
+            answer = kind.from_record(record(note))
         except TrainingError:
             continue
+        assert isinstance(answer, Update | Refusal | TrainRequest | SiloDescription)
