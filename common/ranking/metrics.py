@@ -34,28 +34,6 @@ def macro_top(ranks: Sequence[int] | NDArray[np.int64], labels: Sequence[str], k
     return float((np.bincount(index, weights=hits) / np.bincount(index)).mean())
 
 
-def bootstrap_interval(
-    repetitions: Sequence[Repetition],
-    *,
-    generator: np.random.Generator,
-    draws: int = 1000,
-    level: float = 0.95,
-) -> NDArray[np.float64]:
-    """A percentile interval of the macro average when patients, and repetitions, are drawn anew.
-
-    Patients are drawn with replacement within their syndrome, so that no syndrome drops out, and a patient keeps
-    all of its probes together. Repetitions (splits, seeds) are drawn with replacement too.
-
-    Returns:
-        (2, K): lower and upper end for each column of ``hits``.
-    """
-    values = np.stack([_resampled(one, generator, draws) for one in repetitions])
-    chosen = generator.integers(len(values), size=(draws, len(values)))
-    means = values[chosen, np.arange(draws)[:, None]].mean(axis=1)
-    tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
-
-
 @dataclass(frozen=True)
 class Repetition:
     """The probes of one evaluation: ``hits`` (n, K) 0 or 1, ``labels`` (n,), ``patients`` (n,)."""
@@ -65,16 +43,55 @@ class Repetition:
     patients: NDArray[np.str_]
 
 
-def _resampled(one: Repetition, generator: np.random.Generator, draws: int) -> NDArray[np.float64]:
-    """(draws, K): the macro average of each draw of patients."""
+def bootstrap_interval(
+    repetitions: Sequence[Repetition],
+    *,
+    generator: np.random.Generator,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> NDArray[np.float64]:
+    """A percentile interval of the macro average when patients, and repetitions, are drawn anew.
+
+    Patients are drawn with replacement within their syndrome, once for all repetitions: splits and seeds ask with
+    the same patients, and to draw them apart would make the interval too narrow. A patient keeps all of its probes
+    together. Repetitions (splits, seeds) are drawn with replacement too.
+
+    Returns:
+        (2, K): lower and upper end for each column of ``hits``.
+    """
+    counts = _patient_counts(repetitions, generator, draws)
+    values = np.stack([_weighted(one, counts, draws) for one in repetitions])
+    chosen = generator.integers(len(values), size=(draws, len(values)))
+    means = np.nanmean(values[chosen, np.arange(draws)[:, None]], axis=1)
+    tail = (1 - level) / 2
+    return np.quantile(means, [tail, 1 - tail], axis=0)
+
+
+def _patient_counts(
+    repetitions: Sequence[Repetition], generator: np.random.Generator, draws: int
+) -> dict[str, NDArray[np.float64]]:
+    """How often each patient is drawn, (draws,) by patient."""
+    syndrome_of = {
+        patient: label
+        for one in repetitions
+        for patient, label in zip(one.patients.tolist(), one.labels.tolist(), strict=True)
+    }
+    counts: dict[str, NDArray[np.float64]] = {}
+    for label in sorted(set(syndrome_of.values())):
+        mine = sorted(patient for patient, own in syndrome_of.items() if own == label)
+        drawn = generator.multinomial(len(mine), [1 / len(mine)] * len(mine), size=draws)
+        counts |= {patient: drawn[:, column].astype(np.float64) for column, patient in enumerate(mine)}
+    return counts
+
+
+def _weighted(one: Repetition, counts: dict[str, NDArray[np.float64]], draws: int) -> NDArray[np.float64]:
+    """(draws, K): the macro average of each draw over the syndromes of which a patient was drawn."""
     total = np.zeros((draws, one.hits.shape[1]))
-    labels = np.unique(one.labels)
-    for label in labels:
+    present = np.zeros((draws, 1))
+    for label in np.unique(one.labels):
         mine = one.labels == label
-        _, index = np.unique(one.patients[mine], return_inverse=True)
-        probes = np.bincount(index).astype(np.float64)
-        sums = np.zeros((len(probes), one.hits.shape[1]))
-        np.add.at(sums, index, one.hits[mine])
-        chosen = generator.integers(len(probes), size=(draws, len(probes)))
-        total += sums[chosen].sum(axis=1) / probes[chosen].sum(axis=1)[:, None]
-    return total / len(labels)
+        weights = np.stack([counts[patient] for patient in one.patients[mine].tolist()], axis=1)
+        asked = weights.sum(axis=1, keepdims=True)
+        total += np.where(asked > 0, weights @ one.hits[mine] / np.maximum(asked, 1), 0)
+        present += asked > 0
+    return np.where(present > 0, total / np.maximum(present, 1), np.nan)
