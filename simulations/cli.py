@@ -41,7 +41,7 @@ def demo(
 ) -> None:
     """Train four synthetic hospitals together and rank new patients under encryption.
 
-    Takes about two minutes on two cores, needs no data and no network, and writes a report. A demo that is
+    Takes about a minute on two cores, needs no data and no network, and writes a report. A demo that is
     already in the folder is replaced.
     """
     _run("demo", out, overrides, overwrite=True)
