@@ -62,9 +62,12 @@ def bootstrap_interval(
     counts = _patient_counts(repetitions, generator, draws)
     values = np.stack([_weighted(one, counts, draws) for one in repetitions])
     chosen = generator.integers(len(values), size=(draws, len(values)))
-    means = np.nanmean(values[chosen, np.arange(draws)[:, None]], axis=1)
+    picked = values[chosen, np.arange(draws)[:, None]]
+    known = ~np.isnan(picked)
+    sums = np.where(known, picked, 0).sum(axis=1)
+    means = np.where(known.any(axis=1), sums / np.maximum(known.sum(axis=1), 1), np.nan)
     tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
+    return np.nanquantile(means, [tail, 1 - tail], axis=0)
 
 
 def _patient_counts(
