@@ -24,7 +24,7 @@ from common.faces.photos import crop_photo
 from common.learning.assembly import ModelPool, write_shared
 from common.models.encoding import encode
 from common.ranking.patients import Encodings, patient_embeddings
-from common.ranking.scores import SCORERS
+from common.ranking.scores import SCORERS, Gallery
 from common.storage import sha256_bytes
 from simulations import releases
 from simulations.encodings import CHOSEN_VIEWS, read_kept
@@ -130,20 +130,17 @@ def _detector(path: Path | None, sha256: str | None) -> Detector | None:
 def _encode(folder: RunFolder, scenario: Scenario, crops: Pixels) -> Encodings:
     """The new photos through the run's federated model, beside the untouched one where the run ranked so."""
     pool, ids = ModelPool(), [f"photo-{number}" for number in range(1, len(crops) + 1)]
-    model = pool.model(scenario.backbone, scenario.training)
-    untouched = pool.initial(scenario.backbone, scenario.training)
-    vectors = []
-    for parameters in (releases.read(folder), untouched):
-        write_shared(model, parameters)
-        vectors.append(encode(model, ids, crops, views=CHOSEN_VIEWS[scenario.ranking.views]))
-    return (
-        vectors[0].with_models_of(vectors[1], share=scenario.ranking.untouched_share)
-        if scenario.ranking.ensemble
-        else vectors[0]
-    )
+    model, views = pool.model(scenario.backbone, scenario.training), CHOSEN_VIEWS[scenario.ranking.views]
+    write_shared(model, releases.read(folder))
+    trained = encode(model, ids, crops, views=views)
+    if not scenario.ranking.ensemble:
+        return trained
+    write_shared(model, pool.initial(scenario.backbone, scenario.training))
+    untouched = encode(model, ids, crops, views=views)
+    return trained.with_models_of(untouched, share=scenario.ranking.untouched_share)
 
 
-def _gallery(folder: RunFolder, scenario: Scenario, cohort: StoredCohort):  # type: ignore[no-untyped-def]
+def _gallery(folder: RunFolder, scenario: Scenario, cohort: StoredCohort) -> Gallery:
     protocol = cohort.protocol
     if protocol is None:
         raise RunError(f"{folder.cohort} has no protocol", remedy="repeat the run")
