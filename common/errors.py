@@ -9,6 +9,8 @@
     +- EncryptionError       8   keys, envelopes, ciphertexts
     +- RunError              9   a run folder that cannot be written, read or resumed
     +- DisclosureError      10   an answer that a policy forbids
+    +- RelayError           11   the relay, or a hospital behind it, that cannot be reached
+    +- AgentError           12   a silo's agent or workspace that is not ready
 
 The number is the exit code of the command line. A message says what happened and where (file, line
 or key); ``remedy`` says what to do next. The command line prints both and never a traceback.
@@ -73,3 +75,11 @@ class RunError(PhenofedError):
 
 class DisclosureError(PhenofedError):
     exit_code = 10
+
+
+class RelayError(PhenofedError):
+    exit_code = 11
+
+
+class AgentError(PhenofedError):
+    exit_code = 12

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.consortium.identity import Member
 from common.encryption.epoch import Epoch
 from common.encryption.evaluator import admit, evaluate, prepare
 from common.encryption.layout import Layout
 from common.encryption.masks import MaskKey, mask_key
-from common.encryption.panel import Member, Panel
+from common.encryption.panel import Panel, pair_key
 from common.encryption.sanitise import sanitise
 from common.ranking.kernel import Prototypes
 
@@ -53,7 +54,7 @@ def silo_panel(names, layouts, *, gallery_epoch="1"):
 
 def pair_masks(members, panel, name, bound_to):
     """The mask keys of one silo for one transcript."""
-    pairs = [(sign, members[name].pair_key(card, panel)) for sign, card in panel.others(name)]
+    pairs = [(sign, pair_key(members[name], card, panel)) for sign, card in panel.others(name)]
     return [MaskKey(mask_key(pair, bound_to), sign) for sign, pair in pairs]
 
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from common.consortium.identity import Member
 from common.encryption import residues
 from common.encryption.envelope import HEADER_BYTES, Kind, Terms, seal, unseal
 from common.encryption.epoch import Epoch
-from common.encryption.panel import Member
 from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession
 from common.encryption.refusal import refused

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from common.encryption.panel import Card, Member
+from common.consortium.identity import Card, Member
 from common.encryption.refusal import refused
 from common.errors import EncryptionError
 

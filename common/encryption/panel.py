@@ -1,8 +1,4 @@
-"""Who takes part in an answer: identities, and panels of silos whose sum alone is ever seen.
-
-A member signs with Ed25519 (RFC 8032) and agrees on pair keys with X25519 (RFC 7748). Its card holds the public
-halves; whoever relies on a card pins its fingerprint, taken from the roster and never from a peer.
-"""
+"""Panels: silos whose sum alone is ever seen."""
 
 from __future__ import annotations
 
@@ -11,70 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from common.consortium.identity import Card, Member
 from common.errors import DisclosureError, EncryptionError
 
 SMALLEST_PANEL = 3
 """Silos besides the querier's: of two, one colluding with the querier reveals the other."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """The public side of a member: name, Ed25519 and X25519 public keys (32 bytes each)."""
-
-    name: str
-    verify_key: bytes
-    exchange_key: bytes
-
-    @property
-    def fingerprint(self) -> bytes:
-        """(32 bytes) what others pin."""
-        name = self.name.encode()
-        return hashlib.sha256(
-            b"phenofed card 1" + len(name).to_bytes(8, "big") + name + self.verify_key + self.exchange_key
-        ).digest()
-
-    def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether this member signed ``message``."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.verify_key).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
-
-
-class Member:
-    """A card and its private keys, made here from the system's generator."""
-
-    def __init__(self, name: str) -> None:
-        self._signing = Ed25519PrivateKey.generate()
-        self._exchange = X25519PrivateKey.generate()
-        self.card = Card(
-            name, self._signing.public_key().public_bytes_raw(), self._exchange.public_key().public_bytes_raw()
-        )
-
-    def sign(self, message: bytes) -> bytes:
-        """(64 bytes) an Ed25519 signature."""
-        return self._signing.sign(message)
-
-    def pair_key(self, other: Card, panel: Panel) -> bytes:
-        """(32 bytes) the key that this member and ``other`` share for one panel.
-
-        Raises:
-            EncryptionError: the other's key is not a proper point.
-        """
-        try:
-            shared = self._exchange.exchange(X25519PublicKey.from_public_bytes(other.exchange_key))
-        except ValueError as error:
-            raise EncryptionError(
-                f"the exchange key of {other.name} is not usable", remedy="ask for its card again"
-            ) from error
-        return HKDF(algorithm=SHA256(), length=32, salt=panel.digest, info=b"phenofed pair 1").derive(shared)
 
 
 @dataclass(frozen=True)
@@ -131,8 +68,8 @@ class Panel:
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``from_json``."""
         return {
-            "members": [_card_to_json(card) for card in self.members],
-            "querier": _card_to_json(self.querier),
+            "members": [card.to_json() for card in self.members],
+            "querier": self.querier.to_json(),
             "gallery_epoch": self.gallery_epoch,
             "smallest": self.smallest,
         }
@@ -140,14 +77,14 @@ class Panel:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Panel:
         """The panel that ``to_json`` described."""
-        members = tuple(_card_from_json(card) for card in data["members"])
-        return cls(members, _card_from_json(data["querier"]), data["gallery_epoch"], data["smallest"])
+        members = tuple(Card.from_json(card) for card in data["members"])
+        return cls(members, Card.from_json(data["querier"]), data["gallery_epoch"], data["smallest"])
 
 
-def _card_to_json(card: Card) -> list[str]:
-    return [card.name, card.verify_key.hex(), card.exchange_key.hex()]
+def pair_key(member: Member, other: Card, panel: Panel) -> bytes:
+    """(32 bytes) the key that a member and ``other`` share for one panel.
 
-
-def _card_from_json(data: list[str]) -> Card:
-    name, verify_key, exchange_key = data
-    return Card(name, bytes.fromhex(verify_key), bytes.fromhex(exchange_key))
+    Raises:
+        EncryptionError: the other's key is not a proper point.
+    """
+    return member.shared_key(other, purpose=b"phenofed pair 1", context=panel.digest)

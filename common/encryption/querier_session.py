@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from common.consortium.identity import Member
 from common.encryption.envelope import SIGNATURE_BYTES, seal
 from common.encryption.epoch import Epoch
 from common.encryption.masks import transcript
-from common.encryption.panel import Member
 from common.encryption.refusal import refused
 from common.encryption.worker import Worker
 from common.errors import EncryptionError

@@ -19,9 +19,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from common.consortium.identity import Member
 from common.encryption.epoch import Epoch
 from common.encryption.layout import Layout
-from common.encryption.panel import SMALLEST_PANEL, Member, Panel
+from common.encryption.panel import SMALLEST_PANEL, Panel
 from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession, Query
 from common.encryption.sanitise import NOISE

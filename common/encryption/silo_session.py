@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.consortium.identity import Member
 from common.encryption.envelope import seal, unseal
 from common.encryption.epoch import Epoch
 from common.encryption.layout import Layout
 from common.encryption.masks import mask_key, transcript
-from common.encryption.panel import Member
+from common.encryption.panel import pair_key
 from common.encryption.refusal import refused
 from common.encryption.sanitise import NOISE
 from common.encryption.worker import Worker
@@ -94,7 +95,7 @@ class SiloSession:
         self._store = AnswerStore()
         self._lock = threading.Lock()
         others = epoch.panel.others(member.card.name)
-        self._pairs = [(sign, member.pair_key(card, epoch.panel)) for sign, card in others]
+        self._pairs = [(sign, pair_key(member, card, epoch.panel)) for sign, card in others]
         opened = unseal(keys, [epoch.keys_terms()], epoch.panel.querier)
         self._key_id = epoch.key_id(opened.payload)
         if opened.message_id != self._key_id:
