@@ -1,0 +1,143 @@
+"""The agent's door for people of its own hospital: a Unix socket that only permitted users can open.
+
+A request is one message: JSON with its operation, then attachments such as photos. The kernel says who asks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.encryption import frames
+from common.errors import AgentError, PhenofedError
+
+Attachments = Sequence[bytes]
+_PATH_LIMIT = 100
+_CREDENTIALS = struct.Struct("3i")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody of the hospital asks: the operation, its values, attachments, and the name of the OS user."""
+
+    operation: str
+    values: dict[str, Any]
+    attachments: Attachments
+    user: str
+
+
+class LocalServer:
+    """Serves requests, each in a thread of its own.
+
+    Args:
+        path: of the socket; readable and writable by the owner alone.
+        handle: answers a request with JSON values; a PhenofedError reaches the asker as it is.
+
+    Raises:
+        AgentError: another agent serves there, or the path is too long.
+    """
+
+    def __init__(self, path: Path, handle: Callable[[Request], dict[str, Any]]) -> None:
+        self._path, self._handle = path, handle
+        self._socket = _listen(path)
+        self._thread = threading.Thread(target=self._serve, name="local socket", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening; requests that run are not waited for."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._path.unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError, frames.PipeClosed):
+            head, *attachments = frames.read(connection.fileno()) or [b""]
+            answer = self._answer(head, attachments, _user(connection))
+            frames.write(connection.fileno(), [json.dumps(answer).encode()])
+
+    def _answer(self, head: bytes, attachments: Attachments, user: str) -> dict[str, Any]:
+        try:
+            values = json.loads(head)
+            return {"ok": self._handle(Request(str(values.pop("operation")), values, attachments, user))}
+        except PhenofedError as error:
+            return {"error": [error.exit_code, error.what, error.remedy]}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {"error": [AgentError.exit_code, "the agent does not understand the request", "update both"]}
+
+
+def call(path: Path, operation: str, values: dict[str, Any], attachments: Attachments = ()) -> dict[str, Any]:
+    """Ask the agent behind the socket ``path``.
+
+    Raises:
+        AgentError: no agent listens there, or it ended meanwhile.
+        PhenofedError: what the agent refused, in its own words and with its exit code.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+            request = json.dumps({"operation": operation, **values}).encode()
+            frames.write(connection.fileno(), [request, *attachments])
+            (content,) = frames.read(connection.fileno())
+        except (OSError, frames.PipeClosed) as error:
+            raise AgentError(
+                "the silo's agent does not answer", remedy="start it with phenofed silo up, or read its log"
+            ) from error
+    answer = json.loads(content)
+    if "error" in answer:
+        code, what, remedy = answer["error"]
+        raise _kind(code)(what, remedy=remedy)
+    return dict(answer["ok"])
+
+
+def _listen(path: Path) -> socket.socket:
+    if len(str(path)) > _PATH_LIMIT:
+        raise AgentError(f"the path of the socket is too long: {path}", remedy="use a workspace nearer to /")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if path.exists():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            try:
+                other.connect(str(path))
+            except OSError:
+                path.unlink(missing_ok=True)  # left behind by an agent that was killed
+            else:
+                raise AgentError("an agent serves this workspace already", remedy="stop it first")
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        raise AgentError(f"cannot make {path} ({error.strerror})", remedy="check the workspace") from error
+    finally:
+        os.umask(mask)
+    listener.listen()
+    return listener
+
+
+def _user(connection: socket.socket) -> str:
+    content = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(content)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _kind(code: int) -> type[PhenofedError]:
+    return next((kind for kind in PhenofedError.__subclasses__() if kind.exit_code == code), PhenofedError)
