@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
@@ -29,25 +30,41 @@ def crop_photo(photo: Photo, detector: Detector | None = None) -> tuple[decode.P
     content = decode.read_bytes(photo.path, name=name)
     if sha256_bytes(content) != photo.sha256:
         raise PhotoError(f"{name} changed since it was listed", remedy="read the cohort again")
+    return crop_content(content, name=name, landmarks=photo.landmarks, aligned=photo.aligned, detector=detector)
+
+
+def crop_content(
+    content: bytes,
+    *,
+    name: str,
+    landmarks: Sequence[tuple[float, float]] | None = None,
+    aligned: bool = False,
+    detector: Detector | None = None,
+) -> tuple[decode.Pixels, quality.Verdict]:
+    """``crop_photo`` of a file's content. ``name`` is what an error calls the photo.
+
+    Raises:
+        PhotoError: the content is hostile, corrupt, or shows no face.
+    """
     image = decode.decode(content, name=name)
-    if photo.aligned:
+    if aligned:
         crop = _ready_made(image, name)
         return crop, quality.assess(crop)
     faces = 1
-    landmarks: object = photo.landmarks
     if landmarks is None:
         if detector is None:
             raise PhotoError(f"{name} has no landmarks", remedy="give a detector and its SHA-256")
         found = detector.detect(image)
         if not found:
             raise PhotoError(f"{name} shows no face", remedy="use a photo of the whole face from the front")
-        faces, landmarks = len(found), found[0].landmarks
+        faces, points = len(found), np.asarray(found[0].landmarks, dtype=np.float64)
+    else:
+        points = np.asarray(landmarks, dtype=np.float64)
     try:
-        crop = align.align(image, np.asarray(landmarks, dtype=np.float64))
+        crop = align.align(image, points)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error.what}", remedy=error.remedy) from error
     height, width = image.shape[:2]
-    points = np.asarray(landmarks, dtype=np.float64)
     return crop, quality.assess(crop, landmarks=points, shape=(height, width), faces=faces)
 
 
