@@ -1,7 +1,8 @@
 """Rank one new patient against the gallery of a finished run, in clear: what a clinic would see of the model.
 
 Photos are read, never written or copied. The gallery is the run's own: training and validation patients and those
-of the first rare split, so that the run's test patients can be tried.
+of the first rare split, so that the run's test patients can be tried. A few photos need no GPU: wherever the run
+trained, networks run on the processor.
 """
 
 from __future__ import annotations

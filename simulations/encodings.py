@@ -20,6 +20,7 @@ from common.faces.decode import Pixels
 from common.faces.views import VIEWS, View, render
 from common.learning.assembly import ModelPool, write_shared
 from common.learning.frozen_part import split
+from common.models.device import repeatable
 from common.models.phenotype import PhenotypeModel, as_tensor
 from common.ranking.patients import Encodings, Floats, unit
 from common.records import Parameters, digest
@@ -85,17 +86,18 @@ def _encode(
     The models differ in what was trained, so the frozen part of the backbone sees each view once for all of them.
     """
     model.eval()
-    parts = split(model, as_tensor(crops[:2]))
+    device = model.device
     blocks: list[list[Floats]] = [[] for _ in parameters]
-    with torch.no_grad():
+    with torch.no_grad(), repeatable(device):
+        parts = split(model, as_tensor(crops[:2], device))
         for start in range(0, len(crops), BATCH):
             batch = crops[start : start + BATCH]
-            shown = [as_tensor(render(batch, flip=view.flip, grey=view.grey)) for view in views]
+            shown = [as_tensor(render(batch, flip=view.flip, grey=view.grey), device) for view in views]
             values = [parts.frozen(view) for view in shown] if parts else shown
             for block, shared in zip(blocks, parameters, strict=True):
                 write_shared(model, shared)
                 rest = parts.learning if parts else model.backbone
-                vectors = [unit(model.head(rest(value)).numpy()) for value in values]
+                vectors = [unit(model.head(rest(value)).cpu().numpy()) for value in values]
                 block.append(np.stack(vectors, axis=1)[:, None].astype(np.float32))
             on_batch(len(batch))
     return [np.concatenate(block) for block in blocks]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from common.cohort.store import StoredCohort
+from common.models.device import describe_device, find_device
 from common.storage import sha256_bytes, sha256_file
 from simulations.scenario import Scenario
 
@@ -35,6 +36,7 @@ def describe(scenario: Scenario, cohort: StoredCohort) -> dict[str, Any]:
         "weights_sha256": None if weights is None else sha256_file(weights),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "device": describe_device(find_device(scenario.device)),
         "threads": torch.get_num_threads(),
         "blas": _blas(),
         "platform": platform.platform(terse=True),

@@ -50,7 +50,9 @@ class Training:
     def __init__(self, scenario: Scenario, folder: RunFolder, silos: tuple[str, ...], pool: ModelPool) -> None:
         self._scenario, self._folder, self._silos, self._pool = scenario, folder, silos, pool
         self._initial = pool.initial(scenario.backbone, scenario.training)
-        self._silos_of_run = RunSilos(folder.path, scenario.threads, pool)
+        # Ray numbers the GPUs that it sets aside for a worker from 0.
+        on_workers = "cuda" if scenario.federation.gpus_per_client > 0 else "cpu"
+        self.opener = RunSilos(folder.path, scenario.threads, on_workers, pool)
 
     def pretrained(self) -> list[Trained]:
         """The network as it came."""
@@ -60,7 +62,7 @@ class Training:
         """One model by all silos together."""
         run = self.coordination()
         with self._rounds("federated", progress) as on_round:
-            last = engine(run, self._silos_of_run, on_round=on_round)
+            last = engine(run, self.opener, on_round=on_round)
         return [Trained("federated", "federated", last.parameters, last.history)]
 
     def local(self, progress: Progress) -> list[Trained]:
@@ -68,7 +70,7 @@ class Training:
         result = []
         for name in self._silos:
             with self._rounds(f"local: {name}", progress) as on_round:
-                last, notes = self._alone(self._silos_of_run(name), f"local-{name}", on_round)
+                last, notes = self._alone(self.opener(name), f"local-{name}", on_round)
             result.append(Trained("local", f"local/{name}", last.parameters, last.history, notes))
         return result
 

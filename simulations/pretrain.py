@@ -23,8 +23,9 @@ from common import storage
 from common.config import Settings
 from common.errors import TrainingError
 from common.models.backbone import Backbone
+from common.models.device import device_of, find_device, repeatable
 from common.models.loading import load_backbone
-from common.models.specs import BackboneSpec
+from common.models.specs import BackboneSpec, Device
 from common.seeding import derive, torch_generator
 from simulations.progress import Advance, Progress, Silent
 from simulations.synthetic import identity_photo
@@ -50,6 +51,7 @@ class PretrainPlan(Settings):
     scale: Annotated[float, Field(gt=0)] = 20.0
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.2
     threads: Annotated[int, Field(ge=1)] = 1
+    device: Device = "cpu"
 
     @model_validator(mode="after")
     def _a_batch_at_least(self) -> PretrainPlan:
@@ -73,9 +75,10 @@ def pretrain(plan: PretrainPlan, seed: int, progress: Progress | None = None) ->
     The same plan and seed give the same weights on the same machine and torch, whatever ran before.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        ConfigError: the plan's device is not there.
+        TrainingError: the loss is no longer a number, or the GPU's memory does not suffice.
     """
-    progress = progress or Silent()
+    progress, device = progress or Silent(), find_device(plan.device)
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.threads)
     try:
@@ -83,14 +86,14 @@ def pretrain(plan: PretrainPlan, seed: int, progress: Progress | None = None) ->
         backbone = load_backbone(
             BackboneSpec(architecture=plan.architecture, embedding_dim=plan.embedding_dim),
             generator=torch_generator(seed, "pretrain", "weights"),
-        )
+        ).to(device)
         batches = torch_generator(seed, "pretrain", "batches")
-        with progress.stage("training", plan.epochs * (len(crops) // plan.batch)) as advance:
+        with progress.stage("training", plan.epochs * (len(crops) // plan.batch)) as advance, repeatable(device):
             losses = _train(backbone, crops, labels, plan, batches, advance)
     finally:
         torch.set_num_threads(threads)
     state = backbone.network.state_dict()
-    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    halved = {name: (value.half() if value.is_floating_point() else value).cpu() for name, value in state.items()}
     return Pretrained(halved, backbone.spec, tuple(losses))
 
 
@@ -129,7 +132,8 @@ def _train(
     generator: torch.Generator,
     advance: Advance,
 ) -> list[float]:
-    loss = CosineMargin(plan.embedding_dim, plan.people, scale=plan.scale, generator=generator)
+    device = device_of(backbone)
+    loss = CosineMargin(plan.embedding_dim, plan.people, scale=plan.scale, generator=generator).to(device)
     learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW([*learning, *loss.parameters()], lr=0.0, weight_decay=plan.weight_decay)
     batches = len(crops) // plan.batch
@@ -140,8 +144,10 @@ def _train(
         values = []
         for chosen in torch.split(order, plan.batch)[:batches]:
             optimiser.param_groups[0]["lr"] = plan.learning_rate * _rate(step / total)
-            images = augmented(torch.from_numpy(crops[chosen.numpy()]).permute(0, 3, 1, 2), generator)
-            value = loss(backbone(images), labels[chosen], plan.margin * min(1.0, step / total / MARGIN_RAMP))
+            images = augmented(torch.from_numpy(crops[chosen.numpy()]).to(device).permute(0, 3, 1, 2), generator)
+            value = loss(
+                backbone(images), labels[chosen].to(device), plan.margin * min(1.0, step / total / MARGIN_RAMP)
+            )
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             optimiser.step()
@@ -159,12 +165,13 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     """Crops (n, 3, h, w) uint8 to floats 0..255: mirrored half of the time, moved by up to 4 pixels, one in
     ten grey.
 
-    Colour, noise, blur and pose already differ from photo to photo in the rendering.
+    Chances are drawn from ``generator`` on the processor, and the work is done where the crops lie. Colour, noise,
+    blur and pose already differ from photo to photo in the rendering.
     """
     count, _, height, width = images.shape
     floats = images.float()
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    grey = torch.rand(count, generator=generator) < 0.1
+    mirrored = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+    grey = (torch.rand(count, generator=generator) < 0.1).to(images.device)
     moves = torch.randint(0, 2 * SHIFT + 1, (count, 2), generator=generator)
     floats = torch.where(mirrored[:, None, None, None], floats.flip(3), floats)
     floats = torch.where(grey[:, None, None, None], floats.mean(1, keepdim=True).expand_as(floats), floats)

@@ -35,7 +35,7 @@ def pretrain_command(
     Nothing is written before the end, so Ctrl-C leaves the folder as it is.
 
     Keys of the plan: architecture, embedding_dim, people, photos_each, epochs, batch, learning_rate, weight_decay,
-    scale, margin, threads.
+    scale, margin, threads, device (auto, cpu, cuda or cuda:N).
 
     Examples:
 

@@ -59,7 +59,8 @@ def _opened(folder: Path, name: str) -> SiloOperations:
 
 @functools.cache
 def _silos(folder: Path) -> RunSilos:
-    return RunSilos(folder, threads=1)
+    # A worker sees the GPUs that the engine set aside for it, so that 'auto' takes none that belongs to another.
+    return RunSilos(folder, threads=1, pool=ModelPool(RunFolder(folder).read_scenario().device))
 
 
 def _folder(run_config: Mapping[str, Any]) -> Path:

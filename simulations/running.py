@@ -92,8 +92,8 @@ def _continue(scenario: Scenario, folder: RunFolder, progress: Progress) -> Run:
     reuse_freed_memory()
     if scenario.threads is not None:
         torch.set_num_threads(scenario.threads)
-    pool = ModelPool()
-    # Weights first: a wrong file should be told before photographs are aligned for minutes.
+    pool = ModelPool(scenario.device)
+    # Device and weights first: what is wrong with them should be told before photographs are aligned for minutes.
     pool.initial(scenario.backbone, scenario.training)
     cohort = prepare(scenario, folder, progress)
     assert cohort.protocol is not None

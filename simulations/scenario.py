@@ -17,7 +17,7 @@ from common.cohort.splits import Setting
 from common.config import Settings, load
 from common.errors import ConfigError
 from common.learning.plan import TrainingPlan
-from common.models.specs import BackboneSpec
+from common.models.specs import BackboneSpec, Device
 from simulations.synthetic import SyntheticSpec
 from simulations.weights import locate
 
@@ -59,7 +59,10 @@ Source = Annotated[SyntheticCohort | GmdbCohort | StoredCohort, Field(discrimina
 
 
 class Federation(Settings):
-    """How the rounds run. ``clients_at_once`` and ``gpus_per_client`` concern the ray engine alone."""
+    """How the rounds run. ``clients_at_once`` and ``gpus_per_client`` concern the ray engine alone.
+
+    A silo for which a GPU, or a share of one, was set aside trains on it; without, it trains on the processor.
+    """
 
     engine: Literal["inline", "ray"] = "inline"
     deadline_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -67,7 +70,7 @@ class Federation(Settings):
     max_update_norm: Annotated[float, Field(gt=0)] | None = None
     patient_cap: Annotated[int, Field(ge=1)] | None = None
     clients_at_once: Annotated[int, Field(ge=1)] = 2
-    gpus_per_client: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_client: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Ranking(Settings):
@@ -102,7 +105,10 @@ class Encryption(Settings):
 
 
 class Scenario(Settings):
-    """One split and one seed, all modes."""
+    """One split and one seed, all modes.
+
+    ``device``: where networks run: auto, cpu, cuda or cuda:N. The ray engine's silos follow ``gpus_per_client``.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     seed: Annotated[int, Field(ge=0)] = 0
@@ -113,6 +119,7 @@ class Scenario(Settings):
     modes: tuple[Mode, ...] = ("pretrained", "local", "federated", "centralised")
     ranking: Ranking = Ranking()
     encryption: Encryption = Encryption()
+    device: Device = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
     show_imported_photos: bool = False
 
@@ -130,6 +137,18 @@ class Scenario(Settings):
             raise ValueError("modes must hold 'pretrained', which every other mode starts from")
         if len(set(self.modes)) < len(self.modes):
             raise ValueError("a mode stands twice in modes")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_fit(self) -> Scenario:
+        if self.federation.engine != "ray":
+            return self
+        if self.device == "cpu" and self.federation.gpus_per_client > 0:
+            raise ValueError("device=cpu leaves idle what federation.gpus_per_client sets aside; use device=auto")
+        if self.device.startswith("cuda") and self.federation.gpus_per_client == 0:
+            raise ValueError(
+                f"device={self.device} with federation.engine=ray needs federation.gpus_per_client, such as 0.5"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from simulations.folder import RunFolder
 class RunSilos:
     """Opens the silos of the run in ``folder``; they share one resident model.
 
-    Equal where folder and threads are. Between processes only those two travel: the models stay at home.
+    ``worker_device``: where networks run once this has travelled to a worker of the engine; here the pool knows.
+    Equal where folder, threads and that device are. Only those three travel: the models stay at home.
     """
 
     folder: Path
     threads: int | None = None
+    worker_device: str = "cpu"
     pool: ModelPool = field(default_factory=ModelPool, compare=False, repr=False)
 
     def __call__(self, name: str) -> Silo:
@@ -29,5 +32,9 @@ class RunSilos:
             torch.set_num_threads(self.threads)
         return Silo(name, RunFolder(self.folder).silo(name), pool=self.pool)
 
-    def __reduce__(self) -> tuple[type[RunSilos], tuple[Path, int | None]]:
-        return RunSilos, (self.folder.resolve(), self.threads)
+    def __reduce__(self) -> tuple[Callable[..., RunSilos], tuple[Path, int | None, str]]:
+        return _arrived, (self.folder.resolve(), self.threads, self.worker_device)
+
+
+def _arrived(folder: Path, threads: int | None, device: str) -> RunSilos:
+    return RunSilos(folder, threads, device, ModelPool(device))

@@ -1,12 +1,14 @@
 """From a specification to the model that learns: one resident copy for each specification.
 
 Silos that share a process share the copy: whoever trains or embeds first loads the shared parameters into it. What
-is not shared never changes, so nothing of one silo stays behind for the next.
+is not shared never changes, so nothing of one silo stays behind for the next. The pool also says where
+networks run; parameters come and go as arrays on the processor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from common.config import parse
 from common.learning.plan import TrainingPlan
+from common.models.device import find_device
 from common.models.loading import load_backbone
 from common.models.phenotype import PhenotypeModel
 from common.models.sharing import load_shared, make_trainable, shared_parameters
@@ -23,10 +26,24 @@ from common.seeding import torch_generator
 
 
 class ModelPool:
-    """Loaded models by specification, and their pretrained shared parameters."""
+    """Loaded models by specification, on one device, and their pretrained shared parameters.
 
-    def __init__(self) -> None:
+    Args:
+        device: auto, cpu, cuda or cuda:N; looked for when the first model is loaded.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._name = device
         self._models: dict[str, tuple[PhenotypeModel, Parameters]] = {}
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the models lie.
+
+        Raises:
+            ConfigError: no such device on this machine.
+        """
+        return find_device(self._name)
 
     def model(self, spec: BackboneSpec, plan: TrainingPlan) -> PhenotypeModel:
         """The resident model; its shared parameters are whatever was loaded last."""
@@ -39,18 +56,19 @@ class ModelPool:
     def _loaded(self, spec: BackboneSpec, plan: TrainingPlan) -> tuple[PhenotypeModel, Parameters]:
         key = f"{spec.model_dump_json()} {plan.trainable_fraction} {plan.temperature}"
         if key not in self._models:
+            device = self.device  # a device that is not there is told before a large file is read
             # The generator serves specifications without a file: random weights, the same at every silo.
             backbone = load_backbone(spec, generator=torch_generator(0, "backbone"))
             model = PhenotypeModel(backbone, temperature=plan.temperature)
             make_trainable(model, plan.trainable_fraction)
-            model.eval()
+            model.to(device).eval()
             self._models[key] = (model, read_shared(model))
         return self._models[key]
 
 
 def read_shared(model: PhenotypeModel) -> Parameters:
     """Copies of the shared parameters as float32 arrays by sorted path."""
-    return {path: value.detach().numpy().copy() for path, value in shared_parameters(model).items()}
+    return {path: value.detach().cpu().numpy().copy() for path, value in shared_parameters(model).items()}
 
 
 def write_shared(model: PhenotypeModel, parameters: Parameters) -> None:

@@ -28,13 +28,20 @@ class LocalState:
     parts: Parts | None = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """What must outlive the process, by name."""
+        """What must outlive the process, by name; on the processor, wherever the state lies."""
         kept: dict[str, Tensor] = {}
         if self.rows is not None:
-            kept |= {"rows": self.rows.rows.detach().clone(), "labels": self.rows.labels.clone()}
+            kept |= {"rows": _kept(self.rows.rows), "labels": _kept(self.rows.labels)}
         if self.anchors is not None:
-            kept["anchors"] = self.anchors.clone()
+            kept["anchors"] = _kept(self.anchors)
         return kept
+
+    def to(self, device: torch.device) -> None:
+        """Move what a step computes with to where the model is; views stay in main memory."""
+        if self.rows is not None:
+            self.rows = self.rows.to(device)
+        if self.anchors is not None:
+            self.anchors = self.anchors.to(device)
 
     @classmethod
     def restored(cls, seed: int, tensors: Mapping[str, Tensor]) -> LocalState:
@@ -45,3 +52,7 @@ class LocalState:
             with torch.no_grad():  # exactly as kept: the constructor normalises
                 state.rows.rows.copy_(tensors["rows"])
         return state
+
+
+def _kept(value: Tensor) -> Tensor:
+    return value.detach().clone().cpu()

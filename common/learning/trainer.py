@@ -2,7 +2,8 @@
 
     report = train_locally(model, data, plan, round=0, rng=generator(seed, silo, 0), state=LocalState(seed))
 
-The same arguments give the same weights, bit for bit, on one machine with one number of threads.
+The same arguments give the same weights, bit for bit, on one machine with one number of threads. Steps are
+computed where the model lies; what is drawn is drawn on the processor.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from common.learning.losses import (
     prototypes,
 )
 from common.learning.plan import TrainingPlan
+from common.models.device import repeatable
 from common.models.head import ClassRows
 from common.models.phenotype import PhenotypeModel
 from common.models.sharing import shared_parameters, shared_state
@@ -65,14 +67,16 @@ def train_locally(
     A silo of which no episode can be drawn goes on with its classifier. ``state`` is updated.
 
     Raises:
-        TrainingError: fewer than two syndromes, or a loss that is not finite; the model is then not to be used.
+        TrainingError: fewer than two syndromes, a loss that is not finite, or too little memory on the GPU; the
+            model is then not to be used.
     """
     if data.syndrome_count < 2:
         raise TrainingError(
             "one syndrome alone teaches nothing to tell apart",
             remedy="leave the silo out of training; its patients can still stand in the gallery",
         )
-    return _Round(model, data, plan, round, rng, state).run()
+    with repeatable(model.device):
+        return _Round(model, data, plan, round, rng, state).run()
 
 
 class _Round:
@@ -88,7 +92,9 @@ class _Round:
         state: LocalState,
     ) -> None:
         self.model, self.data, self.plan, self.round, self.rng, self.state = model, data, plan, round, rng, state
-        self.labels = torch.from_numpy(data.labels)
+        self.device = model.device
+        self.labels = torch.from_numpy(data.labels).to(self.device)
+        state.to(self.device)
         self.inputs: Inputs = inputs_for(model, data, plan, state)
         self.sampler = EpisodeSampler(data.labels, data.patients, plan.episodes)
         self.phase: Phase = "episodes" if round >= plan.warmup_rounds and self.sampler else "classifier"
@@ -138,9 +144,9 @@ class _Round:
         loss = episode_loss(
             self.model.head,
             support,
-            torch.from_numpy(episode.support_ways),
+            torch.from_numpy(episode.support_ways).to(self.device),
             query,
-            torch.from_numpy(episode.query_ways),
+            torch.from_numpy(episode.query_ways).to(self.device),
             episode.ways,
         )
         if self.plan.classifier_weight > 0:

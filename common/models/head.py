@@ -30,7 +30,7 @@ class Temperature(nn.Module):
     @property
     def value(self) -> float:
         """The factor."""
-        return float(self(torch.ones(())).detach())
+        return float(self(self.logarithm.new_ones(())).detach())
 
 
 class MetaHead(nn.Module):

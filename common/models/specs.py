@@ -1,12 +1,13 @@
-"""Which backbone a run uses, as settings: architecture, file, hash, and how pixels must be normalised for it."""
+"""Which backbone a run uses and where it runs, as settings: architecture, file, hash, normalisation, device."""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from common.config import Settings
 
@@ -17,6 +18,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     "arcface": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "channels": "RGB"},
     "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "channels": "RGB"},
 }
+
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?", re.ASCII)
+
+
+def check_device(name: str) -> str:
+    """``name`` again.
+
+    Raises:
+        ValueError: none of auto, cpu, cuda and cuda:N.
+    """
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"'{name}' is none of auto, cpu, cuda and cuda:N")
+    return name
+
+
+Device = Annotated[str, AfterValidator(check_device)]
 
 
 class Normalisation(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -37,7 +37,11 @@ class Bench:
     folder: Path
     repeat: int = 5
     say: Callable[[str], None] = lambda line: None
-    pool: ModelPool = field(default_factory=ModelPool, repr=False)
+
+    @cached_property
+    def pool(self) -> ModelPool:
+        """The networks, on the scenario's device."""
+        return ModelPool(self.scenario.device)
 
     @property
     def run(self) -> RunFolder:

@@ -25,6 +25,7 @@ from common.learning.losses import (
     prototypes,
 )
 from common.learning.plan import TrainingPlan
+from common.models.device import repeatable
 from common.models.head import ClassRows
 from common.models.phenotype import PhenotypeModel
 from common.models.sharing import shared_parameters
@@ -54,9 +55,10 @@ def train_plainly(
             with torch.no_grad():
                 for path, parameter in shared.items():
                     parameter.copy_(weights[path])
-            _train_silo(model, shared, data, plan, number, generator(seed, name, number + 1), states[name])
+            with repeatable(model.device):
+                _train_silo(model, shared, data, plan, number, generator(seed, name, number + 1), states[name])
             for path, parameter in shared.items():
-                change = parameter.detach() - weights[path]
+                change = parameter.detach().cpu() - weights[path]
                 step[path] += (data.patient_count / patients) * change.double()
         weights = {path: value + step[path].float() for path, value in weights.items()}
         on_round()
@@ -72,7 +74,7 @@ def _train_silo(
     rng: np.random.Generator,
     state: LocalState,
 ) -> None:
-    labels = torch.from_numpy(data.labels)
+    labels = torch.from_numpy(data.labels).to(model.device)
     inputs = inputs_for(model, data, plan, state)
     if state.rows is None:
         plain = inputs.plain()
@@ -106,7 +108,7 @@ def _train_silo(
                 batch = np.concatenate([episode.support, episode.query])
                 embeddings = inputs.drawn(batch, rng)
                 support, query = embeddings[: len(episode.support)], embeddings[len(episode.support) :]
-                ways = torch.from_numpy(episode.support_ways), torch.from_numpy(episode.query_ways)
+                ways = [torch.from_numpy(of).to(model.device) for of in (episode.support_ways, episode.query_ways)]
                 loss = episode_loss(head, support, ways[0], query, ways[1], episode.ways)
                 if plan.classifier_weight > 0:
                     loss = loss + plan.classifier_weight * by_class(embeddings, batch)

@@ -90,7 +90,7 @@ def federated(bench: Bench, scenario: Scenario, number: int) -> Outcome:
     marks = [time.process_time()]
     last = run_inline(
         run,
-        RunSilos(bench.run.path, scenario.threads, bench.pool),
+        RunSilos(bench.run.path, scenario.threads, pool=bench.pool),
         on_round=lambda checkpoint: marks.append(time.process_time()),
     )
     return Outcome(last.parameters, tuple(np.diff(marks).tolist()))

@@ -19,6 +19,7 @@ import client.app
 import server.app
 from common.errors import PhenofedError, TrainingError
 from common.federation import Coordination, SiloOperations
+from common.models.device import find_device
 from common.quiet import be_quiet
 from server import checkpoints
 from server.checkpoints import Checkpoint
@@ -37,9 +38,11 @@ class RayEngine:
         """Lead ``run``; ``open_silo`` must be picklable and hashable.
 
         Raises:
+            ConfigError: GPUs are asked for that this machine does not have.
             TrainingError: Ray or a round ended the run early.
         """
         be_quiet()
+        self._check_gpus()
         cores = os.cpu_count() or 1
         failures: list[PhenofedError] = []
         # Flower announces that a future version replaces this entry point; 1.41 is pinned.
@@ -68,6 +71,11 @@ class RayEngine:
                 remedy="continue with --resume, or use federation.engine=inline",
             )
         return checkpoint
+
+    def _check_gpus(self) -> None:
+        """Before Ray waits for a GPU that will never come."""
+        if self.gpus_per_client > 0:
+            find_device("cuda")
 
 
 def _silo(open_silo: OpenSilo, names: tuple[str, ...], context: Context) -> SiloOperations:
