@@ -28,17 +28,19 @@ Polynomial = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a ciphertext is at one level: (32 bytes) parameter id, primes, degree, scale."""
+    """What a ciphertext is at one level: (32 bytes) parameter id, primes, degree, scale; ``evaluated``: in
+    evaluation form (NTT), else as coefficients."""
 
     parms_id: bytes
     primes: int
     degree: int
     scale: float
+    evaluated: bool = True
 
 
 def ciphertext(shape: Shape, first: Polynomial, second: Polynomial | bytes) -> bytes:
     """The stream of a two-polynomial ciphertext, each (L, N); the second may be its 64-byte seed."""
-    head = shape.parms_id + struct.pack("<?QQQdQ", True, 2, shape.degree, shape.primes, shape.scale, 1)
+    head = shape.parms_id + struct.pack("<?QQQdQ", shape.evaluated, 2, shape.degree, shape.primes, shape.scale, 1)
     if isinstance(second, bytes):
         generator = _stream(bytes([_BLAKE2XB]) + second)
         return _stream(head + _array(first) + generator)
