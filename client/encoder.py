@@ -39,13 +39,12 @@ class PhotoEncoder:
     """The release at work.
 
     Args:
-        release: as read; its digest names what embeddings can be compared.
-        encoder: made of it.
+        encoder: made of a release, whose digest says which embeddings can be compared.
         detector: finds the face; None takes aligned crops alone.
-        cache: file that keeps the gallery's encodings.
+        cache: file that keeps the gallery's encodings, if any.
     """
 
-    def __init__(self, encoder: ReleasedEncoder, detector: Detector | None, cache: Path) -> None:
+    def __init__(self, encoder: ReleasedEncoder, detector: Detector | None, cache: Path | None = None) -> None:
         self._encoder, self._detector, self._cache = encoder, detector, cache
 
     @property
@@ -66,7 +65,7 @@ class PhotoEncoder:
             if not aligned and self._detector is None:
                 raise PhotoError(
                     f"nothing says where the face is in photo {number}",
-                    remedy="name a detector in policy.yaml, or give aligned 112x112 crops with --aligned",
+                    remedy="name a detector and its SHA-256, or give aligned 112x112 crops with --aligned",
                 )
             crop, verdict = crop_content(content, name=f"photo {number}", aligned=aligned, detector=self._detector)
             if not verdict.usable:
@@ -97,6 +96,8 @@ class PhotoEncoder:
 
     def _kept(self, photos: dict[str, str]) -> Encodings | None:
         """Encodings of former times, of this release and of photos that are the same still."""
+        if self._cache is None:
+            return None
         try:
             content = self._cache.read_bytes()
             about = json.loads(
@@ -117,6 +118,8 @@ class PhotoEncoder:
         return restrict(encodings, same) if same else None
 
     def _keep(self, encodings: Encodings, photos: dict[str, str]) -> None:
+        if self._cache is None:
+            return
         about = {
             "release": self.release.digest,
             "photos": {photo: photos[photo] for photo in encodings.photo_ids},

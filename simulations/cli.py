@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -26,13 +25,12 @@ class What(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add demo, simulate, report, compare, export and rank."""
+    """Add demo, simulate, report, compare and export."""
     app.command()(demo)
     app.command()(simulate)
     app.command()(report)
     app.command()(compare)
     app.command()(export)
-    app.command()(rank)
 
 
 def demo(
@@ -125,30 +123,6 @@ def export(
 
     path = export_encodings(run, model=model, out=out)
     Console().print(f"Wrote {path}", highlight=False, soft_wrap=True)
-
-
-def rank(
-    photos: Annotated[list[Path], typer.Argument(help="Photos of one patient.")],
-    against: Annotated[Path, typer.Option("--against", metavar="RUN", help="Folder of a finished run.")],
-    top: Annotated[int, typer.Option(min=1, max=100, help="How many syndromes to list.")] = 10,
-    detector: Annotated[Path | None, typer.Option(help="YuNet face detector (ONNX) for photos.")] = None,
-    detector_sha256: Annotated[str | None, typer.Option(help="The detector file's SHA-256.")] = None,
-    aligned: Annotated[bool, typer.Option(help="The photos are aligned 112x112 crops already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
-) -> None:
-    """Rank the syndromes for one patient against the gallery of a finished run, in clear.
-
-    Photos stay where they are: nothing of them is written. Any face yields a list, an unaffected one too.
-    """
-    from simulations.clinic import rank_photos, ranking_table
-
-    answer = rank_photos(
-        photos, against, top=top, detector=detector, detector_sha256=detector_sha256, aligned=aligned
-    )
-    if as_json:
-        typer.echo(json.dumps(answer, indent=1))
-    else:
-        Console().print(ranking_table(answer))
 
 
 def _run(scenario: str, out: Path | None, overrides: list[str] | None, *, overwrite: bool) -> None:

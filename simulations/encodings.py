@@ -17,9 +17,10 @@ from safetensors.numpy import load, save
 from common.cohort.store import StoredCohort
 from common.errors import RunError
 from common.faces.decode import Pixels
-from common.faces.views import VIEWS, View, render
+from common.faces.views import View, render
 from common.learning.assembly import ModelPool, write_shared
 from common.learning.frozen_part import split
+from common.learning.release import CHOSEN_VIEWS
 from common.models.device import repeatable
 from common.models.phenotype import PhenotypeModel, as_tensor
 from common.ranking.patients import Encodings, Floats, unit
@@ -34,7 +35,6 @@ from simulations.scenario import Scenario
 COLUMNS = ("img_name", "model", "flip", "gray", "class_conf", "representations")
 ALIGNED = "_rot_aligned.jpg"
 BATCH = 32
-CHOSEN_VIEWS = {1: VIEWS[:1], 2: (VIEWS[0], VIEWS[2]), 4: VIEWS}
 
 
 def encode_all(

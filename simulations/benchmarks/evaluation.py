@@ -6,12 +6,12 @@ import datetime
 
 from common.cohort.splits import Setting
 from common.learning.assembly import write_shared
+from common.learning.release import CHOSEN_VIEWS
 from common.models.encoding import encode
 from common.ranking.scores import SCORERS
 from simulations import accuracy, predictions
 from simulations.benchmarks.bench import Bench, Measured
 from simulations.benchmarks.clock import repeated
-from simulations.encodings import CHOSEN_VIEWS
 from simulations.evaluation import Evaluation, predict
 from simulations.prepare import crops_of, matchable
 
