@@ -16,21 +16,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from common.encryption.parameters import LINEAR, Parameters
+from common.encryption.parameters import LINEAR, QUADRATIC, Parameters
 from common.errors import EncryptionError
 
+Kernel = Literal["linear", "quadratic"]
 Slots = npt.NDArray[np.float64]
 
 MAX_ROWS = 1 << 16
+PARAMETERS: dict[Kernel, Parameters] = {"linear": LINEAR, "quadratic": QUADRATIC}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How ``queries`` embeddings of length ``dimension`` meet ``rows`` gallery rows.
+    """How ``queries`` embeddings of length ``dimension`` meet a gallery of ``rows`` scores.
 
     Raises:
         EncryptionError: sizes that no ciphertext of these parameters holds.
@@ -39,9 +42,11 @@ class Layout:
     dimension: int
     rows: int
     queries: int = 8
-    parameters: Parameters = LINEAR
+    kernel: Kernel = "linear"
 
     def __post_init__(self) -> None:
+        if self.kernel not in PARAMETERS:
+            raise EncryptionError(f"no kernel '{self.kernel}'", remedy=f"use one of {', '.join(PARAMETERS)}")
         if not 1 <= self.dimension <= self.parameters.slots // 2:
             raise EncryptionError(
                 f"an embedding of length {self.dimension} does not fit {self.parameters.slots} slots",
@@ -54,6 +59,11 @@ class Layout:
                 f"{self.queries} queries of length {self.dimension} do not share a ciphertext",
                 remedy=f"use a power of two up to {self.lanes}",
             )
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those that the kernel's depth needs."""
+        return PARAMETERS[self.kernel]
 
     @property
     def ring(self) -> int:
@@ -109,8 +119,27 @@ class Layout:
     @cached_property
     def digest(self) -> bytes:
         """(32 bytes) what two sides compare to know that they mean the same layout."""
-        text = f"phenofed layout 1|linear|{self.dimension}|{self.rows}|{self.queries}|"
+        text = f"phenofed layout 1|{self.kernel}|{self.dimension}|{self.rows}|{self.queries}|"
         return hashlib.sha256(text.encode() + self.parameters.digest).digest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``from_json``."""
+        sizes = {"dimension": self.dimension, "rows": self.rows, "queries": self.queries}
+        return {**sizes, "kernel": self.kernel}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The layout that ``to_json`` described; ``data`` may come from a peer.
+
+        Raises:
+            EncryptionError: not such a description.
+        """
+        sizes = [data.get(name) for name in ("dimension", "rows", "queries")]
+        kernel = data.get("kernel")
+        if not all(type(size) is int for size in sizes) or type(kernel) is not str:
+            raise EncryptionError("this is no layout", remedy="check that both sides run the same release")
+        dimension, rows, queries = cast("list[int]", sizes)
+        return cls(dimension, rows, queries, cast("Kernel", kernel))
 
     def pack(self, queries: npt.NDArray[np.float64]) -> Slots:
         """(n, d) queries, n at most ``queries``, to (M,) slots; lanes without a query stay zero.

@@ -60,4 +60,12 @@ LINEAR = Parameters(
     moduli=(1152921504606748673, 1099511480321, 1152921504606830593),
     scale_bits=40,
 )
-"""Depth 1: one multiplication by a gallery, one rescaling."""
+"""Depth 1: one multiplication by a gallery, one rescaling. Noise that scales with the query needs no more."""
+
+QUADRATIC = Parameters(
+    degree=8192,
+    bits=(49, 40, 40, 40, 49),
+    moduli=(562949952798721, 1099510824961, 1099510890497, 1099511480321, 562949952847873),
+    scale_bits=40,
+)
+"""Depth 3: a multiplication by a gallery, a square, a multiplication by the weights. All 218 bits are used."""

@@ -18,8 +18,23 @@ from common.encryption.evaluator import Evaluation
 from common.encryption.masks import MaskKey, mask
 from common.encryption.scheme import PublicKeys, Scheme
 
-NOISE = 1e-6
-"""Standard deviation of the noise, real and imaginary part each, in units of a score."""
+
+@dataclass(frozen=True)
+class Noise:
+    """What a silo adds to every slot.
+
+    Attributes:
+        deviation: standard deviation, real and imaginary part each, in units of a score; 0 only in simulations
+            that compare with the formula in clear.
+        scaled: whether it grows with the norm of the query, so that a longer query gains nothing.
+    """
+
+    deviation: float = 1e-6
+    scaled: bool = False
+
+
+NOISE = Noise()
+"""Of the profile ``standard``."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +45,26 @@ class Response:
 
 
 def sanitise(
-    scheme: Scheme, evaluation: Evaluation, keys: PublicKeys, *, mask_keys: Sequence[MaskKey], noise: float = NOISE
+    scheme: Scheme,
+    evaluation: Evaluation,
+    keys: PublicKeys,
+    *,
+    mask_keys: Sequence[MaskKey],
+    noise: Noise = NOISE,
+    closed: Sequence[int] = (),
 ) -> Response:
     """Blind, mask and serialise.
 
     Args:
         mask_keys: one for each other silo of the panel.
-        noise: standard deviation; 0 only in simulations that compare with the formula in clear.
+        closed: rows to drown, whatever the evaluation held of them.
     """
     slots = scheme.parameters.slots
     blocks = [
         scheme.release(
             ciphertext,
             keys,
-            noise=noise * system_normal(2 * slots).view(np.complex128),
+            noise=noise.deviation * system_normal(2 * slots).view(np.complex128),
             mask=mask(mask_keys, block, scheme.parameters),
         )
         for block, ciphertext in enumerate(evaluation._blocks)
