@@ -1,0 +1,92 @@
+"""What an operator may watch: names, counts, sizes and times; never topics or content."""
+
+from __future__ import annotations
+
+import threading
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from common.errors import RelayError
+from common.transport.wire import Kind
+
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
+
+
+class RelayMetrics:
+    """The figures of one relay, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._connected = Gauge(
+            "phenofed_relay_connected", "1 while the silo is connected", ["silo"], registry=self.registry
+        )
+        self._messages = Counter(
+            "phenofed_relay_messages", "Messages begun", ["silo", "kind"], registry=self.registry
+        )
+        self._bytes = Counter(
+            "phenofed_relay_bytes", "Bytes of frames passed", ["silo", "to"], registry=self.registry
+        )
+        self._refused = Counter(
+            "phenofed_relay_refusals", "What was refused, and why", ["silo", "reason"], registry=self.registry
+        )
+        self._waiting = Gauge(
+            "phenofed_relay_queue_bytes", "Bytes that wait for the silo", ["silo"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "phenofed_relay_answer_seconds",
+            "From a request's first frame to its reply's last",
+            ["silo"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._server: WSGIServer | None = None
+        self._thread: threading.Thread | None = None
+
+    def connected(self, silo: str, is_connected: bool) -> None:
+        """A stream began or ended."""
+        self._connected.labels(silo).set(is_connected)
+
+    def passed(self, silo: str, to: str, kind: Kind, size: int, *, first: bool) -> None:
+        """A frame was let through; the first of a message counts the message."""
+        self._bytes.labels(silo, to).inc(size)
+        if first:
+            self._messages.labels(silo, kind.name.lower()).inc()
+
+    def refused(self, silo: str, reason: str) -> None:
+        """A silo was refused something; ``silo`` is empty for one that is not on the roster."""
+        self._refused.labels(silo, reason).inc()
+
+    def waits(self, silo: str, size: int) -> None:
+        """So many bytes wait for the silo."""
+        self._waiting.labels(silo).set(size)
+
+    def answered(self, silo: str, seconds: float) -> None:
+        """The silo answered a request."""
+        self._seconds.labels(silo).observe(seconds)
+
+    def value(self, name: str, **labels: str) -> float:
+        """One figure, 0 where nothing was counted yet."""
+        return self.registry.get_sample_value(f"phenofed_relay_{name}", labels) or 0.0
+
+    def serve(self, port: int) -> int:
+        """Serve ``/metrics`` on loopback; returns the port, which 0 leaves to the system.
+
+        Raises:
+            RelayError: the port is taken.
+        """
+        try:
+            self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise RelayError(
+                f"cannot serve metrics on port {port} ({error.strerror})", remedy="set another metrics_port"
+            ) from error
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """End the service."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+        self._server = None
