@@ -30,7 +30,11 @@ from common.records import Parameters, TrainRequest, Update, digest
 from simulations.benchmarks import training
 from simulations.benchmarks.bench import Bench
 from simulations.clinic import rank_photos
+from simulations.encodings import encode_all
+from simulations.folder import RunFolder
+from simulations.modes import Trained
 from simulations.pretrain import pretrain
+from simulations.progress import Silent
 from simulations.running import Run, run
 from simulations.scenario import Scenario, load_scenario
 from tests.conftest import TINY
@@ -159,6 +163,22 @@ def test_a_whole_run_on_another_device_ends_alike(finished: Run, tmp_path: Path)
     assert set(other.encodings) == set(finished.encodings)
     for model, encodings in finished.encodings.items():
         np.testing.assert_allclose(other.encodings[model].vectors, encodings.vectors, atol=1e-5)
+
+
+def test_a_runs_encodings_are_computed_there_through_a_network_in_two_parts(finished: Run, tmp_path: Path) -> None:
+    half = finished.scenario.training.model_copy(update={"trainable_fraction": 0.5})
+    scenario = finished.scenario.model_copy(update={"training": half})
+    photos = finished.cohort.photo_ids[:6]
+
+    def encoded(device: str) -> NDArray[np.float32]:
+        pool, folder = ModelPool(device), RunFolder(tmp_path / device)
+        untouched = Trained("pretrained", "pretrained", pool.initial(scenario.backbone, half))
+        found = encode_all(scenario, folder, finished.cohort, photos, [untouched], pool, Silent())
+        return found["pretrained"].vectors
+
+    expected = encoded("cpu")
+    with pretended_gpu():
+        np.testing.assert_array_equal(encoded("cuda"), expected)
 
 
 def test_a_clinic_without_a_gpu_ranks_by_a_run_that_had_one(finished: Run, tmp_path: Path) -> None:

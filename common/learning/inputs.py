@@ -98,7 +98,7 @@ def _views(
             outputs = _outputs(parts, augment(crops, plan.augmentation, rng) if view else crops)
             if outputs.abs().max() > LARGEST_HALF:
                 return torch.empty(0)
-            views[view, start : start + BATCH] = outputs.half().cpu()
+            views[view, start : start + BATCH] = outputs.half()
     return views
 
 
