@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from common.consortium.identity import Member
-from common.encryption.epoch import Epoch
 from common.encryption.evaluator import admit, evaluate, prepare
 from common.encryption.layout import Layout
 from common.encryption.masks import MaskKey, mask_key
 from common.encryption.panel import Panel, pair_key
-from common.encryption.sanitise import sanitise
+from common.encryption.sanitise import Noise, sanitise
 from common.ranking.kernel import Prototypes
 
 
@@ -30,6 +29,9 @@ def prototypes(generator, syndromes, length, *, silos, held=0.6):
     return found
 
 
+NOISELESS = Noise(0.0)
+
+
 class Host:
     """One silo in this process, without envelopes: what the attacks look at closely."""
 
@@ -38,18 +40,19 @@ class Host:
         self.rows = np.asarray(rows, dtype=np.float64)
         self.gallery = prepare(scheme, layout, self.rows)
 
-    def respond(self, payload, *, mask_keys=(), noise=0.0):
+    def respond(self, payload, *, mask_keys=(), noise=NOISELESS, closed=()):
         query = admit(self.scheme, payload, self.keys)
         evaluation = evaluate(self.scheme, self.gallery, query, self.keys)
-        return sanitise(self.scheme, evaluation, self.keys, mask_keys=mask_keys, noise=noise).payload
+        response = sanitise(self.scheme, evaluation, self.keys, mask_keys=mask_keys, noise=noise, closed=closed)
+        return response.payload
 
 
-def silo_panel(names, layouts, *, gallery_epoch="1"):
-    """Members by name, the querier, and the epoch of a panel of them."""
+def silo_panel(names, *, gallery_epoch="1"):
+    """Members by name, the querier, and a panel of them."""
     members = {name: Member(name) for name in names}
     querier = Member("querier")
     cards = tuple(member.card for member in members.values())
-    return members, querier, Epoch(Panel(cards, querier.card, gallery_epoch), tuple(layouts))
+    return members, querier, Panel(cards, querier.card, gallery_epoch)
 
 
 def pair_masks(members, panel, name, bound_to):

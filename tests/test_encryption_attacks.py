@@ -14,7 +14,7 @@ import pytest
 from common.encryption import residues
 from common.encryption.evaluator import admit, evaluate
 from common.encryption.masks import mask, transcript
-from common.encryption.sanitise import NOISE
+from common.encryption.sanitise import NOISE, Noise
 from common.encryption.seal import SealScheme, seal_stream, sealapi
 from common.errors import DisclosureError, EncryptionError
 from tests.encryption_panel import Host, Layout, decrypt, pair_masks, silo_panel, unit
@@ -104,7 +104,7 @@ def recover_rows(scheme, keys, generator, *, noise, rounds=10):
 
 
 def test_imaginary_parts_give_no_row_away(scheme, keys, generator):
-    assert recover_rows(scheme, keys, generator, noise=0.0) > 0.3, "the attack itself must work"
+    assert recover_rows(scheme, keys, generator, noise=Noise(0.0)) > 0.3, "the attack itself must work"
     assert abs(recover_rows(scheme, keys, generator, noise=NOISE)) < 0.1
 
 
@@ -112,7 +112,7 @@ def test_noise_lies_on_every_slot_real_and_imaginary(scheme, keys, generator):
     secret, public = keys
     host = Host(scheme, public, LAYOUT, np.zeros((LAYOUT.rows, LAYOUT.dimension)))
     payload = scheme.encrypt(query_slots(generator), secret)
-    slots = decrypt(scheme, secret, LAYOUT, [host.respond(payload, noise=1e-3)])[0]
+    slots = decrypt(scheme, secret, LAYOUT, [host.respond(payload, noise=Noise(1e-3))])[0]
     assert slots.real.std() == pytest.approx(1e-3, rel=0.1)
     assert slots.imag.std() == pytest.approx(1e-3, rel=0.1)
     assert abs(np.corrcoef(slots.real, slots.imag)[0, 1]) < 0.1
@@ -134,9 +134,9 @@ def test_a_second_query_in_the_imaginary_parts_is_not_answered(scheme, keys, gen
 @pytest.fixture(scope="module")
 def panel(scheme, keys):
     generator = np.random.default_rng(8)
-    members, _, epoch = silo_panel(["a", "b", "c"], [LAYOUT])
+    members, _, asked = silo_panel(["a", "b", "c"])
     hosts = {name: Host(scheme, keys[1], LAYOUT, gallery(generator)) for name in members}
-    return members, epoch.panel, hosts
+    return members, asked, hosts
 
 
 def answer_of(panel, name, payload, *, epoch_panel=None):
@@ -213,8 +213,8 @@ def test_masks_are_uniform_below_the_modulus(panel):
 
 
 def test_a_querier_may_not_sit_in_its_own_panel():
-    members, _, epoch = silo_panel(["a", "b", "c"], [LAYOUT])
+    members, _, asked = silo_panel(["a", "b", "c"])
     with pytest.raises(DisclosureError, match="belongs to"):
-        dataclasses.replace(epoch.panel, querier=members["a"].card)
+        dataclasses.replace(asked, querier=members["a"].card)
     with pytest.raises(EncryptionError, match="twice"):
-        dataclasses.replace(epoch.panel, members=(*epoch.panel.members, members["a"].card))
+        dataclasses.replace(asked, members=(*asked.members, members["a"].card))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,32 +15,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.consortium.identity import Member
 from common.encryption import EncryptedRanker, frames, worker
-from common.encryption.querier_session import QuerierSession
-from common.encryption.silo_session import SiloSession
+from common.encryption.key_epoch import KeyEpoch
 from common.encryption.worker import Worker, private_folder
 from common.errors import EncryptionError
 from common.ranking.kernel import linear
-from tests.encryption_panel import Layout, prototypes, silo_panel, unit
-
-LAYOUT = Layout(64, 10, 1)
+from tests.encryption_consortium import Consortium
+from tests.encryption_panel import Layout, prototypes, unit
 
 
 def test_a_killed_worker_is_one_refused_request_and_a_new_worker():
-    generator = np.random.default_rng(1)
-    members, querier, epoch = silo_panel(["a", "b", "c"], [LAYOUT])
     with Worker("querier") as own, Worker("silo") as silo:
-        asking = QuerierSession(querier, epoch, own)
-        rows = unit(generator, 10, 64).astype(np.float64)
-        session = SiloSession(members["a"], epoch, {LAYOUT: rows}, silo, keys=asking.keys)
-        query = asking.ask(unit(generator, 1, 64))
+        world = Consortium(own, silo)
+        query = world.ask()
         first = silo.process_id
         os.kill(first, signal.SIGSEGV)
         with pytest.raises(EncryptionError, match="worker is gone"):
-            session.answer(query.envelope)
-        assert len(session.answer(query.envelope)) > 100_000
+            world.answer("a", query.envelope)
+        found = world.answers(query)
+        assert world.asking.scores(query, found) == pytest.approx(world.expected(), abs=1e-4)
         assert silo.process_id not in (None, first)
         assert silo.generation == 2
+
+
+def test_a_queriers_worker_that_died_opens_its_sealed_keys_again():
+    with Worker("querier") as own, Worker("silo") as silo:
+        world = Consortium(own, silo)
+        query = world.ask()
+        found = world.answers(query)
+        os.kill(own.process_id, signal.SIGKILL)
+        with pytest.raises(EncryptionError, match="worker is gone"):
+            world.asking.scores(query, found)
+        assert world.asking.scores(query, found) == pytest.approx(world.expected(), abs=1e-4)
+        assert own.generation == 2
 
 
 def test_a_hanging_worker_is_ended_after_its_time():
@@ -91,16 +100,23 @@ def test_a_worker_that_cannot_start_says_what_to_install(tmp_path, monkeypatch):
 def test_requests_that_make_no_sense_are_refused_and_the_worker_stays():
     with Worker("silo") as silo:
         requests = [(b"answer", b"{}"), (b"answer", b"no json", b""), (b"keys",), (b"",), (b"gallery", b"[]", b"")]
-        requests += [(b"keys", b'{"key": "0", "rotations": [64]}', bytes(size)) for size in (0, 1, 1_000_000)]
-        requests += [(b"gallery", b'{"layout": [64, 10, 1], "name": "x"}', bytes(size)) for size in (0, 7, 5120)]
+        member, layout = Member("querier"), Layout(64, 10, 1)
+        keys = json.dumps({"name": "x", "epoch": KeyEpoch(member.card, 1, (layout,)).to_json()}).encode()
+        rows = {"name": "x", "layout": layout.to_json(), "rows": {"shape": [10, 64], "coefficients": None}}
+        requests += [(b"keys", keys, bytes(size)) for size in (0, 1, 1_000_000)]
+        requests += [(b"gallery", json.dumps(rows).encode(), bytes(size)) for size in (0, 7, 5121)]
         for request in requests:
             with pytest.raises(EncryptionError):
                 silo.call(*request)
         assert silo.generation == 1
     with Worker("querier") as own:
-        for request in ((b"encrypt", b"{}", b""), (b"scores", b"{}", b""), (b"secret", b"{}")):
+        for command in (b"encrypt", b"scores", b"secret"):
             with pytest.raises(EncryptionError, match="no keys"):
+                own.call(command, b'{"name": "x"}', b"")
+        for request in ((b"make", b"{}", b""), (b"open", b"[]", b"", b""), (b"save", b"{}"), (b"", b"")):
+            with pytest.raises(EncryptionError):
                 own.call(*request)
+        assert own.generation == 1
 
 
 def test_processes_and_folders_are_gone_after_use():

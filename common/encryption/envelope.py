@@ -20,12 +20,14 @@ from common.consortium.identity import Card, Member
 from common.encryption.refusal import refused
 from common.errors import EncryptionError
 
-VERSION = 1
+VERSION = 2
 BACKEND_SEAL = 1
 
 _TERMS = struct.Struct(">8sBBHH32s32s32s32s32s8s")
 _MAGIC = b"phenofed"
 _HASH = 32
+NOTHING = bytes(_HASH)
+"""Stands for the panel of KEYS, which concern no panel."""
 SIGNATURE_BYTES = 64
 HEADER_BYTES = _TERMS.size + 2 * _HASH
 
@@ -36,6 +38,8 @@ class Kind(IntEnum):
     KEYS = 1
     QUERY = 2
     ANSWER = 3
+    ROWS = 4
+    ENTRIES = 5
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Terms:
     """What both sides agreed on before; hashes of 32 bytes.
 
     Attributes:
-        key_id: hash of the querier's public keys, for KEYS of their own payload.
+        layout: the layout's digest, for KEYS that of all layouts together.
+        panel: the panel's digest, which covers the gallery epoch; ``NOTHING`` for KEYS.
+        key_id: of the querier's public keys; for KEYS, which carry them, the digest of their key epoch.
         length: exact bytes of the payload.
     """
 

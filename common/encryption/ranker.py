@@ -11,21 +11,26 @@ counts n_ks, is passed here in clear.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
 
 from common.consortium.identity import Member
-from common.encryption.epoch import Epoch
+from common.encryption.answers import MemoryAnswers
+from common.encryption.gallery_rows import GalleryRows
+from common.encryption.key_epoch import KeyEpoch
 from common.encryption.layout import Layout
 from common.encryption.panel import SMALLEST_PANEL, Panel
 from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession, Query
-from common.encryption.sanitise import NOISE
+from common.encryption.sanitise import Noise
+from common.encryption.sealed_keys import WRAP_BYTES
 from common.encryption.silo_session import SiloSession
 from common.encryption.worker import MEMORY, Worker
 from common.errors import DisclosureError, EncryptionError
@@ -58,10 +63,10 @@ class EncryptedRanker:
     """Ranks queries against a panel of silos under encryption.
 
     Args:
-        silos: prototypes by silo name. Only syndromes in ``syndromes`` are used. syndromes: the columns of the
-        scores; any strings, in any number up to 65,536. noise: whether silos add noise. Without it an answer
-        leaks the silo's rows to the querier, so it must stay on
-            except in a simulation that compares with the formula.
+        silos: prototypes by silo name. Only syndromes in ``syndromes`` are used.
+        syndromes: the columns of the scores; any strings, in any number up to 65,536.
+        noise: what silos add, True for the least that hides their rows. Without it an answer leaks them to the
+            querier, so it must stay on except in a simulation that compares with the formula.
         workers: processes for the silos; one more serves the querier.
         profile: "standard" requires noise and at least three silos; "simulation" does not.
         batch: queries a ciphertext, a power of two; lowered for long embeddings.
@@ -77,14 +82,15 @@ class EncryptedRanker:
         silos: Mapping[str, Prototypes],
         *,
         syndromes: Sequence[str],
-        noise: bool = True,
+        noise: bool | Noise = True,
         workers: int = 2,
         profile: Literal["standard", "simulation"] = "standard",
         batch: int = BATCH,
         seconds: float = 120.0,
     ) -> None:
         simulated = profile == "simulation"
-        if not noise and not simulated:
+        self._noise = noise if isinstance(noise, Noise) else Noise() if noise else Noise(0.0)
+        if not self._noise.deviation and not simulated:
             raise DisclosureError("answers without noise leak the silos' rows", remedy="use profile='simulation'")
         lengths = {silo.dimension for silo in silos.values()}
         if len(lengths) != 1 or not syndromes:
@@ -97,22 +103,22 @@ class EncryptedRanker:
         layout = Layout(dimension, len(syndromes), max(1, min(batch, widest)))
         workers = max(1, min(workers, len(silos)))
         _check_memory(layout, -(-len(silos) // workers))
-        self._noise = NOISE if noise else 0.0
         self._querier = Member("querier:simulation")
         self._members = {name: Member(name) for name in silos}
         cards = tuple(member.card for member in self._members.values())
         smallest = 1 if simulated else SMALLEST_PANEL
-        panel = Panel(cards, self._querier.card, "simulation", smallest)
-        self._epoch = Epoch(panel, (layout,))
+        self._panel = Panel(cards, self._querier.card, "simulation", smallest)
+        self._epoch = KeyEpoch(self._querier.card, 1, (layout,))
         totals = patients_per_syndrome(silos.values())
         self._absent = np.array([syndrome not in totals for syndrome in syndromes])
         self._rows = {
-            name: weighted_rows(silo, syndromes=syndromes, totals=totals) for name, silo in silos.items()
+            name: GalleryRows(weighted_rows(silo, syndromes=syndromes, totals=totals))
+            for name, silo in silos.items()
         }
         self._own_worker = Worker("querier", seconds=seconds)
         self._workers = [Worker("silo", seconds=seconds) for _ in range(workers)]
         self._session: QuerierSession | None = None
-        self._silos: list[list[tuple[str, SiloSession]]] = []
+        self._silos: list[list[_Silo]] = []
 
     @property
     def layout(self) -> Layout:
@@ -127,7 +133,7 @@ class EncryptedRanker:
             progress: called with the number of queries that just ended.
 
         Raises:
-            EncryptionError: a message was refused or a worker ended; the next call begins a new key epoch.
+            EncryptionError: a message was refused or a worker ended; the next call goes on with a new process.
         """
         if queries.ndim != 2 or queries.shape[1] != self.layout.dimension:
             raise EncryptionError(
@@ -145,14 +151,15 @@ class EncryptedRanker:
         with ThreadPoolExecutor(2 * len(self._workers)) as pool:
             waiting: list[_Wave] = []
             for first in range(0, len(starts), WAVE):
-                asked = [self._session.ask(queries[at : at + size]) for at in starts[first : first + WAVE]]
-                jobs = [pool.submit(_answer_all, sessions, asked) for sessions in self._silos]
+                wave = starts[first : first + WAVE]
+                asked = [self._session.ask(queries[at : at + size], self._panel) for at in wave]
+                jobs = [pool.submit(_answer_all, silos, asked) for silos in self._silos]
                 waiting.append(_Wave(starts[first], asked, jobs))
                 if len(waiting) > 1:
                     down += self._collect(waiting.pop(0), scores, progress)
                 up += sum(len(query.envelope) for query in asked)
-            for wave in waiting:
-                down += self._collect(wave, scores, progress)
+            for last in waiting:
+                down += self._collect(last, scores, progress)
         scores[:, self._absent] = np.nan
         seconds = time.perf_counter() - started
         count = max(1, len(queries))
@@ -183,7 +190,7 @@ class EncryptedRanker:
         at, received = wave.start, 0
         for number, query in enumerate(wave.asked):
             answers = {name: found[number] for part in answered for name, found in part.items()}
-            scores[at : at + query.count] = self._session.scores(query, answers)
+            scores[at : at + query.count] = self._session.scores(query, answers, noise=self._noise)
             at += query.count
             received += sum(len(answer) for answer in answers.values())
             if progress is not None:
@@ -191,25 +198,31 @@ class EncryptedRanker:
         return received
 
     def _begin(self) -> None:
-        if self._session is not None and not self._session.ended:
+        if self._session is not None:
             return
-        session = QuerierSession(self._querier, self._epoch, self._own_worker)
-        for worker in self._workers:
-            worker.forget()
-            worker.close()
-        self._silos = [[] for _ in self._workers]
+        session = QuerierSession(
+            self._querier, self._epoch, self._own_worker, wrap=secrets.token_bytes(WRAP_BYTES)
+        )
         with ThreadPoolExecutor(len(self._workers)) as pool:
-            jobs = [pool.submit(self._join, number, session.keys) for number in range(len(self._workers))]
-            for job in jobs:
-                job.result()
+            self._silos = list(pool.map(lambda number: self._join(number, session), range(len(self._workers))))
         self._session = session
 
-    def _join(self, number: int, keys: bytes) -> None:
-        layout, worker = self.layout, self._workers[number]
-        for card in self._epoch.panel.members[number :: len(self._workers)]:
-            member, galleries = self._members[card.name], {layout: self._rows[card.name]}
-            silo = SiloSession(member, self._epoch, galleries, worker, keys=keys, noise=self._noise)
-            self._silos[number].append((card.name, silo))
+    def _join(self, number: int, session: QuerierSession) -> list[_Silo]:
+        joined = []
+        for card in self._panel.members[number :: len(self._workers)]:
+            silo = SiloSession(self._members[card.name], self._workers[number])
+            silo.admit_keys(self._epoch, session.keys)
+            galleries = {self.layout: self._rows[card.name]}
+            silo.serve(self._panel.gallery_epoch, galleries, noise=self._noise)
+            answer = partial(silo.answer, panel=self._panel, key_id=session.key_id, answers=MemoryAnswers())
+            joined.append(_Silo(card.name, answer))
+        return joined
+
+
+@dataclass(frozen=True)
+class _Silo:
+    name: str
+    answer: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -219,8 +232,8 @@ class _Wave:
     jobs: list[Future[dict[str, list[bytes]]]]
 
 
-def _answer_all(sessions: Sequence[tuple[str, SiloSession]], wave: Sequence[Query]) -> dict[str, list[bytes]]:
-    return {name: [session.answer(query.envelope) for query in wave] for name, session in sessions}
+def _answer_all(silos: Sequence[_Silo], wave: Sequence[Query]) -> dict[str, list[bytes]]:
+    return {silo.name: [silo.answer(query.envelope) for query in wave] for silo in silos}
 
 
 def _check_memory(layout: Layout, silos: int) -> None:

@@ -7,7 +7,7 @@ saves a ciphertext as it is, so code above the seam cannot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -30,6 +30,12 @@ class Scheme(Protocol):
     def make_keys(self, rotations: Sequence[int]) -> tuple[SecretKeys, bytes]:
         """Fresh keys: the secret ones stay here, the bytes (public, rotation, conjugation keys) go to the
         silos."""
+
+    def save_secret(self, secret: SecretKeys, cover: Callable[[bytes], bytes]) -> bytes:
+        """What ``cover``, which must encrypt, makes of the secret key."""
+
+    def load_secret(self, content: bytes) -> SecretKeys:
+        """The secret keys out of what ``save_secret`` covered, authenticated by the caller."""
 
     def load_keys(self, payload: bytes, rotations: Sequence[int]) -> PublicKeys:
         """The public keys out of ``make_keys``' bytes, for the same rotations."""

@@ -5,7 +5,8 @@ SEAL saves to and loads from file paths, so the scheme is given a private folder
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from common.errors import EncryptionError
 
 @dataclass(frozen=True)
 class _SecretKeys:
+    key: Any
     encryptor: Any
     decryptor: Any
 
@@ -79,8 +81,21 @@ class SealScheme:
         for element in elements:
             for polynomial, seed in galois[element]:
                 payload += [residues.pack(polynomial, self.parameters.moduli), seed]
-        encryptor = sealapi.Encryptor(self._context, public, secret)
-        return _SecretKeys(encryptor, sealapi.Decryptor(self._context, secret)), b"".join(payload)
+        return self._secret_keys(secret), b"".join(payload)
+
+    def save_secret(self, secret: _SecretKeys, cover: Callable[[bytes], bytes]) -> bytes:
+        """See ``Scheme.save_secret``. The clear key passes through anonymous memory, never through a file."""
+        with os.fdopen(os.memfd_create("secret", os.MFD_CLOEXEC), "rb") as memory:
+            secret.key.save(f"/proc/self/fd/{memory.fileno()}")
+            return cover(memory.read())
+
+    def load_secret(self, content: bytes) -> _SecretKeys:
+        """See ``Scheme.load_secret``."""
+        with os.fdopen(os.memfd_create("secret", os.MFD_CLOEXEC), "wb", buffering=0) as memory:
+            memory.write(content)
+            secret = sealapi.SecretKey()
+            secret.load(self._context, f"/proc/self/fd/{memory.fileno()}")
+            return self._secret_keys(secret)
 
     def load_keys(self, payload: bytes, rotations: Sequence[int]) -> _PublicKeys:
         """See ``Scheme.load_keys``.
@@ -201,6 +216,10 @@ class SealScheme:
         first, second = seal_stream.read_ciphertext(self._save(fresh), self._answer)
         moduli = (self.parameters.answer_modulus,)
         return residues.pack(first, moduli) + residues.pack(second, moduli)
+
+    def _secret_keys(self, secret: Any) -> _SecretKeys:
+        encryptor = sealapi.Encryptor(self._context, secret)
+        return _SecretKeys(secret, encryptor, sealapi.Decryptor(self._context, secret))
 
     def _shape(self, parms_id: list[int], primes: int, scale: float) -> seal_stream.Shape:
         identity = b"".join(word.to_bytes(8, "little") for word in parms_id)

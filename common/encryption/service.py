@@ -5,24 +5,29 @@ Started by ``worker`` only. Requests come on standard input and answers leave on
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from common.encryption import frames
+from common.encryption.closed_rows import KEY_BYTES as CLOSED_KEY
 from common.encryption.confinement import confine, limit_processor
-from common.encryption.epoch import Epoch
 from common.encryption.evaluator import PreparedGallery, admit, evaluate, prepare
+from common.encryption.gallery_rows import GalleryRows
+from common.encryption.key_epoch import KeyEpoch
 from common.encryption.layout import Layout
 from common.encryption.masks import KEY_BYTES, MaskKey
-from common.encryption.querier import Querier
+from common.encryption.panel import Panel
+from common.encryption.parameters import LINEAR, Parameters
+from common.encryption.querier import Asked, Querier, make_keys
 from common.encryption.refusal import refused
-from common.encryption.sanitise import sanitise
+from common.encryption.sanitise import Noise, sanitise
 from common.encryption.scheme import PublicKeys, Scheme
 from common.errors import EncryptionError, PhenofedError
 
@@ -40,69 +45,79 @@ class Service(Protocol):
         """
 
 
+Schemes: TypeAlias = Callable[[Parameters], Scheme]
+
+
 class SiloService:
     """Evaluates and sanitises. It can load keys and galleries, and answer; nothing here gives out a ciphertext."""
 
-    def __init__(self, scheme: Scheme) -> None:
-        self._scheme = scheme
-        self._keys: dict[str, PublicKeys] = {}
-        self._galleries: dict[str, _Served] = {}
+    def __init__(self, schemes: Schemes) -> None:
+        self._schemes = schemes
+        self._keys: dict[str, tuple[Scheme, PublicKeys]] = {}
+        self._galleries: dict[str, PreparedGallery] = {}
 
     def handle(self, command: bytes, parts: list[bytes]) -> list[bytes]:
-        """``keys``, ``gallery`` or ``answer``."""
+        """``keys``, ``gallery``, ``answer`` or ``drop``."""
         data = json.loads(parts[0])
         if command == b"keys":
-            if data["key"] not in self._keys:
-                self._keys[data["key"]] = self._scheme.load_keys(parts[1], data["rotations"])
+            epoch = KeyEpoch.from_json(data["epoch"])
+            scheme = self._schemes(epoch.parameters)
+            self._keys[data["name"]] = scheme, scheme.load_keys(parts[1], epoch.rotations)
             return []
         if command == b"gallery":
-            layout = Layout(*data["layout"])
-            rows = np.frombuffer(parts[1], dtype="<f8").reshape(layout.rows, layout.dimension)
-            gallery = prepare(self._scheme, layout, rows)
-            self._galleries[data["name"]] = _Served(gallery, self._keys[data["key"]], data["noise"])
+            layout = Layout.from_json(data["layout"])
+            rows = GalleryRows.from_parts(data["rows"], parts[1:])
+            self._galleries[data["name"]] = prepare(self._schemes(layout.parameters), layout, rows.matrix)
             return []
         if command == b"answer":
             return [self._answer(data, parts[1], parts[2:])]
+        if command == b"drop":
+            self._keys.pop(data["name"], None)
+            self._galleries.pop(data["name"], None)
+            return []
         raise EncryptionError("the worker knows no such request", remedy="restart the agent")
 
     def _answer(self, data: Any, payload: bytes, mask_keys: list[bytes]) -> bytes:
-        served = self._galleries[data["name"]]
+        (scheme, keys), gallery = self._keys[data["keys"]], self._galleries[data["gallery"]]
         if len(mask_keys) != len(data["signs"]) or any(len(key) != KEY_BYTES for key in mask_keys):
             raise EncryptionError("mask keys do not fit the panel", remedy="restart the agent")
         masks = [MaskKey(key, sign) for key, sign in zip(mask_keys, data["signs"], strict=True)]
-        query = admit(self._scheme, payload, served.keys)
-        evaluation = evaluate(self._scheme, served.gallery, query, served.keys)
-        return sanitise(self._scheme, evaluation, served.keys, mask_keys=masks, noise=served.noise).payload
-
-
-@dataclass(frozen=True)
-class _Served:
-    gallery: PreparedGallery
-    keys: PublicKeys
-    noise: float
+        evaluation = evaluate(scheme, gallery, admit(scheme, payload, keys), keys)
+        noise, closed = Noise(*data["noise"]), data["closed"]
+        return sanitise(scheme, evaluation, keys, mask_keys=masks, noise=noise, closed=closed).payload
 
 
 class QuerierService:
-    """Holds the secret keys; only keys for others, queries and rounded scores leave."""
+    """Holds the secret keys; only sealed keys, keys for others, queries and rounded scores leave."""
 
-    def __init__(self, scheme: Scheme) -> None:
-        self._scheme = scheme
-        self._querier: Querier | None = None
+    def __init__(self, schemes: Schemes) -> None:
+        self._schemes = schemes
+        self._queriers: dict[str, Querier] = {}
 
     def handle(self, command: bytes, parts: list[bytes]) -> list[bytes]:
-        """``begin``, ``encrypt`` or ``scores``."""
+        """``make``, ``open``, ``encrypt``, ``scores`` or ``drop``."""
         data = json.loads(parts[0])
-        if command == b"begin":
-            self._querier = Querier(self._scheme, Epoch.from_json(data))
-            return [self._querier.public_keys]
-        if self._querier is None:
-            raise EncryptionError("there are no keys yet", remedy="begin a key epoch")
+        if command == b"make":
+            epoch = KeyEpoch.from_json(data["epoch"])
+            return list(make_keys(self._schemes(epoch.parameters), epoch, parts[1]))
+        if command == b"open":
+            epoch, sealed, wrap = KeyEpoch.from_json(data["epoch"]), parts[1], parts[2]
+            scheme, key_id = self._schemes(epoch.parameters), bytes.fromhex(data["key"])
+            self._queriers[data["name"]] = Querier(scheme, epoch, sealed=sealed, wrap=wrap, key_id=key_id)
+            return []
+        if command == b"drop":
+            self._queriers.pop(data["name"], None)
+            return []
+        querier = self._queriers.get(data["name"])
+        if querier is None:
+            raise EncryptionError("there are no keys", remedy="begin a key epoch")
         if command == b"encrypt":
             queries = np.frombuffer(parts[1], dtype="<f8").reshape(data["shape"])
-            return [self._querier.encrypt(queries, data["layout"])]
+            return [querier.encrypt(queries, data["layout"])]
         if command == b"scores":
-            scores = self._querier.scores(parts[2:], bound_to=parts[1], layout=data["layout"])
-            return [scores.astype("<f8").tobytes()]
+            asked = Asked(Panel.from_json(data["panel"]), data["layout"], parts[1], Noise(*data["noise"]))
+            keys = [parts[2][start : start + CLOSED_KEY] for start in range(0, len(parts[2]), CLOSED_KEY)]
+            return [querier.scores(parts[3:], asked, closed_keys=keys).astype("<f8").tobytes()]
         raise EncryptionError("the worker knows no such request", remedy="restart the agent")
 
 
@@ -132,16 +147,22 @@ def main() -> None:
     for handle in (0, 1, 2):
         os.dup2(silent, handle)
     try:
-        from common.encryption.seal import SealScheme
-
-        scheme = SealScheme(Path(folder))
+        service = _service(kind, Path(folder))
         missing = confine(Path(folder), memory=int(memory))
     except Exception as error:
         frames.write(answers, [b"refused", f"the encryption worker cannot start ({error})".encode(), _INSTALL])
         return
     frames.write(answers, [b"ok", *(name.encode() for name in missing)])
-    service: Service = QuerierService(scheme) if kind == "querier" else SiloService(scheme)
     serve(service, requests=requests, answers=answers, seconds=int(seconds))
+
+
+def _service(kind: str, folder: Path) -> Service:
+    """Loads the library; to be called before the process is confined."""
+    from common.encryption.seal import SealScheme
+
+    schemes = functools.cache(lambda parameters: SealScheme(folder, parameters))
+    schemes(LINEAR)
+    return QuerierService(schemes) if kind == "querier" else SiloService(schemes)
 
 
 if __name__ == "__main__":

@@ -1,138 +1,193 @@
-"""A silo's side of a key epoch: what it checks before it answers, and what it remembers after.
+"""A silo's side of the protocol: what it checks before it answers, and what it does after.
 
-The silo itself reads envelopes, in pure Python; only the payload of an accepted one goes to its worker. An
-answer is stored before it is sent, and a query that comes again gets the same bytes: fresh noise for old queries
-would average out.
+    session = SiloSession(member, worker)
+    session.serve(epoch_id, {layout: rows}, noise=noise)      a gallery epoch opens
+    key_id = session.admit_keys(key_epoch, envelope)          a querier's KEYS, once
+    answer = session.answer(query, panel=panel, key_id=key_id, answers=account)
+
+Several queriers, key epochs and gallery epochs at once, from any threads. The silo itself reads envelopes, in pure
+Python; only the payload of an accepted one goes to its worker.
 """
 
 from __future__ import annotations
 
-import json
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from common.consortium.identity import Member
-from common.encryption.envelope import seal, unseal
-from common.encryption.epoch import Epoch
+from common.encryption.accepted_query import AcceptedQuery, accept
+from common.encryption.admitted_keys import AdmittedKeys, QuerierKeys
+from common.encryption.answers import Answers
+from common.encryption.gallery_rows import GalleryRows
+from common.encryption.key_epoch import KeyEpoch
 from common.encryption.layout import Layout
-from common.encryption.masks import mask_key, transcript
-from common.encryption.panel import pair_key
+from common.encryption.panel import Panel
 from common.encryption.refusal import refused
-from common.encryption.sanitise import NOISE
-from common.encryption.worker import Worker
-from common.errors import EncryptionError
-
-STORED_BYTES = 16 << 20
-
-
-class AnswerStore:
-    """Answers by transcript, and every message id ever answered, for one key epoch, in memory.
-
-    The newest ``limit`` bytes of answers are kept; an older query that comes again is refused, never computed
-    anew.
-    """
-
-    def __init__(self, limit: int = STORED_BYTES) -> None:
-        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
-        self._seen: dict[bytes, bytes] = {}
-        self._limit = limit
-        self._size = 0
-
-    def find(self, message_id: bytes, bound_to: bytes) -> bytes | None:
-        """The stored answer, or None for a new query.
-
-        Raises:
-            EncryptionError: the message id was used for another query, or the answer is no longer stored.
-        """
-        if message_id not in self._seen:
-            return None
-        if self._seen[message_id] != bound_to or bound_to not in self._answers:
-            raise refused()
-        return self._answers[bound_to]
-
-    def put(self, message_id: bytes, bound_to: bytes, answer: bytes) -> None:
-        """Store an answer; it may be sent afterwards."""
-        self._seen[message_id] = bound_to
-        self._answers[bound_to] = answer
-        self._size += len(answer)
-        while self._size > self._limit and len(self._answers) > 1:
-            self._size -= len(self._answers.popitem(last=False)[1])
+from common.encryption.sanitise import Noise
+from common.encryption.served_gallery import ServedGallery
+from common.encryption.worker import Dropped, Worker
+from common.errors import DisclosureError, EncryptionError
 
 
 class SiloSession:
-    """One silo in one key epoch.
+    """One silo.
 
     Args:
-        member: the silo's own identity, one of the panel's members.
-        epoch: with the querier's pinned card and the layouts.
-        galleries: for each layout (S, d) float64 rows with their weights n_ks / N_s.
-        worker: where tenseal runs; several sessions of one simulation may share one.
-        keys: the querier's KEYS envelope.
-        noise: standard deviation of the noise on a score; 0 in simulations only.
-
-    Raises:
-        EncryptionError: the keys are not from the pinned querier, or not for this epoch.
+        member: the silo's own identity.
+        worker: where tenseal runs; the silos of a simulation may share one.
     """
 
-    def __init__(
-        self,
-        member: Member,
-        epoch: Epoch,
-        galleries: Mapping[Layout, npt.NDArray[np.float64]],
-        worker: Worker,
-        *,
-        keys: bytes,
-        noise: float = NOISE,
-    ) -> None:
-        if member.card not in epoch.panel.members:
-            raise EncryptionError(f"{member.card.name} is not in the panel", remedy="join the next epoch")
-        self._member, self._epoch, self._worker = member, epoch, worker
-        self._store = AnswerStore()
-        self._lock = threading.Lock()
-        others = epoch.panel.others(member.card.name)
-        self._pairs = [(sign, pair_key(member, card, epoch.panel)) for sign, card in others]
-        opened = unseal(keys, [epoch.keys_terms()], epoch.panel.querier)
-        self._key_id = epoch.key_id(opened.payload)
-        if opened.message_id != self._key_id:
-            raise refused()
-        self._layouts = {epoch.query_terms(layout, self._key_id): layout for layout in epoch.layouts}
-        _ask(worker.setup, b"keys", {"key": self._key_id.hex(), "rotations": epoch.rotations}, opened.payload)
-        for layout in epoch.layouts:
-            sizes = [layout.dimension, layout.rows, layout.queries]
-            data = {"name": self._name(layout), "key": self._key_id.hex(), "layout": sizes, "noise": noise}
-            _ask(worker.setup, b"gallery", data, np.ascontiguousarray(galleries[layout], "<f8").tobytes())
+    def __init__(self, member: Member, worker: Worker) -> None:
+        self._member, self._worker = member, worker
+        self._keys = AdmittedKeys(worker)
+        self._served: dict[str, ServedGallery] = {}
+        self._panels: dict[tuple[bytes, str], bytes] = {}
+        self._queries: dict[bytes, tuple[threading.Lock, int]] = {}
+        self._state = threading.Lock()
+        self._changing = threading.Lock()
 
-    def answer(self, query: bytes) -> bytes:
-        """The signed, sanitised, masked answer to a query envelope.
+    def admit_keys(self, epoch: KeyEpoch, envelope: bytes) -> bytes:
+        """(32 bytes) the id of a querier's keys, accepted from its KEYS envelope.
+
+        Args:
+            epoch: with the querier's card as pinned from the roster.
+
+        Raises:
+            EncryptionError: not from that querier, not for this key epoch, or no keys; a key epoch older than one
+                that was admitted.
+        """
+        return self._keys.admit(epoch, envelope)
+
+    def drop_keys(self, key_id: bytes) -> None:
+        """Forget a querier's keys."""
+        self._keys.drop(key_id)
+
+    def has_keys(self, key_id: bytes) -> bool:
+        """Whether queries under these keys can be answered."""
+        return key_id in self._keys
+
+    def serve(self, epoch_id: str, galleries: Mapping[Layout, GalleryRows], *, noise: Noise) -> None:
+        """Answer panels of a gallery epoch from now on.
+
+        Args:
+            galleries: rows with their weights n_ks / N_s, for each layout.
+
+        Raises:
+            EncryptionError: the epoch is served already, or the content does not fit its layout.
+        """
+        with self._changing:
+            if epoch_id in self._served:
+                raise EncryptionError(
+                    f"gallery epoch {epoch_id} is served already",
+                    remedy="changes come with the next gallery epoch",
+                )
+            served = ServedGallery(dict(galleries), noise)
+            served.prepare(self._worker)
+            with self._state:
+                self._served[epoch_id] = served
+
+    def retire(self, epoch_id: str) -> None:
+        """Answer no panel of this gallery epoch any more. An answer that is being computed is not sent."""
+        with self._changing:
+            with self._state:
+                served = self._served.pop(epoch_id, None)
+            if served is not None:
+                served.forget(self._worker)
+
+    def close_rows(self, epoch_id: str, rows: Iterable[int]) -> None:
+        """Show no more of some rows, at once: when this returns, no answer that holds them will leave.
+
+        Raises:
+            EncryptionError: the epoch is not served, or has no such row.
+        """
+        with self._changing:
+            with self._state:
+                if epoch_id not in self._served:
+                    raise EncryptionError(f"gallery epoch {epoch_id} is not served", remedy="close its rows first")
+                before = self._served[epoch_id]
+                # Drowned from here on; then they are taken out of the gallery itself.
+                self._served[epoch_id] = before.closing(rows)
+                closed = self._served[epoch_id]
+            emptied = closed.without_closed()
+            emptied.prepare(self._worker)
+            with self._state:
+                self._served[epoch_id] = emptied
+            before.forget(self._worker)
+
+    def answer(self, envelope: bytes, *, panel: Panel, key_id: bytes, answers: Answers) -> bytes:
+        """The signed, sanitised, masked answer to a query envelope; to the same query always the same bytes.
+
+        Args:
+            panel: the one that this silo itself derives for the querier and the gallery epoch.
+            key_id: the keys that the query says it is under; its signature covers them.
+            answers: the querier's account. The query costs every lane that its layout admits.
 
         Raises:
             EncryptionError: the envelope is refused, or the worker ended over it.
+            DisclosureError: the budget does not cover it, or the silo answered another panel before.
         """
-        opened = unseal(query, list(self._layouts), self._epoch.panel.querier)
-        layout = self._layouts[opened.terms]
-        bound_to = transcript(opened.signed, panel=self._epoch.panel.digest, layout=layout.digest)
-        # One at a time: a query that comes twice at once must not be answered twice.
-        with self._lock:
-            answer = self._store.find(opened.message_id, bound_to)
+        keys, served = self._agreed(panel, key_id)
+        query = accept(envelope, member=self._member, panel=panel, keys=keys, served=served)
+        self._pin(panel)
+        with self._alone(key_id + query.message_id):
+            answer = answers.find(query.message_id, query.bound_to)
             if answer is None:
-                answer = self._compute(layout, opened.payload, bound_to)
-                self._store.put(opened.message_id, bound_to, answer)
-        return answer
+                answers.reserve(query.message_id, query.bound_to, query.layout.queries)
+                return self._compute(query, answers)
+            _, served = self._agreed(panel, key_id)
+            if not served.closed <= query.closed_rows(answer):
+                # It may never have arrived, and it shows what has been withdrawn since.
+                raise refused()
+            return answer
 
-    def _compute(self, layout: Layout, payload: bytes, bound_to: bytes) -> bytes:
-        data = {"name": self._name(layout), "signs": [sign for sign, _ in self._pairs]}
-        mask_keys = [mask_key(pair, bound_to) for _, pair in self._pairs]
-        (response,) = _ask(self._worker.call, b"answer", data, payload, *mask_keys)
-        return seal(response, self._epoch.answer_terms(layout, self._key_id), self._member, bound_to)
+    def _compute(self, query: AcceptedQuery, answers: Answers) -> bytes:
+        while True:
+            _, served = self._agreed(query.panel, query.keys.key_id)
+            try:
+                answer = query.answer(served, self._worker)
+            except Dropped:
+                # The gallery changed on the way; if it was retired, the check above refuses.
+                continue
+            with self._state:
+                now = self._served.get(query.panel.gallery_epoch)
+                # Retired, or a row closed, while this was computed: it must not leave.
+                if now is not None and now.closed == served.closed:
+                    answers.put(query.message_id, query.bound_to, answer)
+                    return answer
 
-    def _name(self, layout: Layout) -> str:
-        return f"{self._member.card.fingerprint.hex()}/{self._key_id.hex()}/{layout.digest.hex()}"
+    def _agreed(self, panel: Panel, key_id: bytes) -> tuple[QuerierKeys, ServedGallery]:
+        if self._member.card not in panel.members:
+            raise EncryptionError(f"{self._member.card.name} is not in the panel", remedy="join the next epoch")
+        keys = self._keys.find(key_id)
+        with self._state:
+            served = self._served.get(panel.gallery_epoch)
+        if served is None or keys.epoch.querier != panel.querier:
+            raise refused()
+        return keys, served
 
+    def _pin(self, panel: Panel) -> None:
+        """Of answers to two panels the difference would be that of their silos."""
+        place = panel.querier.fingerprint, panel.gallery_epoch
+        with self._state:
+            if self._panels.setdefault(place, panel.digest) != panel.digest:
+                raise DisclosureError(
+                    f"{panel.querier.name} asks a second panel in one gallery epoch",
+                    remedy="ask the panel that the epoch gives",
+                )
 
-def _ask(method: Callable[..., list[bytes]], command: bytes, data: Any, *parts: bytes) -> list[bytes]:
-    return method(command, json.dumps(data).encode(), *parts)
+    @contextmanager
+    def _alone(self, query: bytes) -> Iterator[None]:
+        """One thread at a time for each query: one that comes twice at once must not be answered twice."""
+        with self._state:
+            lock, waiting = self._queries.get(query, (threading.Lock(), 0))
+            self._queries[query] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._state:
+                lock, waiting = self._queries[query]
+                self._queries[query] = lock, waiting - 1
+                if waiting == 1:
+                    del self._queries[query]

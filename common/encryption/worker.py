@@ -1,15 +1,17 @@
 """A process that alone loads the homomorphic library, and dies instead of its owner.
 
     with Worker("silo") as worker:
-        worker.setup(b"keys", ...)          said again whenever the process had to be started anew
-        (payload,) = worker.call(b"answer", ...)
+        worker.setup("keys/1", b"keys", ...)         kept, and said again to a process that was started anew
+        (payload,) = worker.call(b"answer", ..., needs=["keys/1"])
 
 Foreign residues reach the library only there, under the limits of ``confinement``. A crash or a hang is a refused
-request; the next one finds a new process.
+request; the next one finds a new process. That one is told again only what a request needs, so keys that make the
+library crash spoil nothing but the queries under them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,17 +20,36 @@ import tempfile
 import threading
 import time
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 from common.encryption import frames
 from common.errors import EncryptionError
 
-Service = Literal["querier", "silo"]
+Service = Literal["querier", "silo", "gram-asker", "gram-responder"]
 
 SECONDS = 120.0
 MEMORY = 6 << 30
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+class Dropped(EncryptionError):
+    """A request needs something that was forgotten meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("what the request needs was dropped", remedy="ask the newest panel under the newest keys")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Dropped, ())
+
+
+@dataclass
+class _Kept:
+    parts: tuple[bytes, ...]
+    holders: int = 0
 
 
 class Worker:
@@ -44,7 +65,8 @@ class Worker:
         self._service = service
         self._seconds = seconds
         self._memory = memory
-        self._setup: list[tuple[bytes, ...]] = []
+        self._kept: dict[str, _Kept] = {}
+        self._present: set[str] = set()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.folder: Path | None = None
@@ -53,28 +75,66 @@ class Worker:
         self.unconfined: tuple[str, ...] = ()
         """What this machine could not confine the process with: any of "seccomp", "landlock"."""
         self.generation = 0
-        """How often the process was started; what it made itself, such as keys, is lost in between."""
+        """How often the process was started."""
 
-    def call(self, *parts: bytes) -> list[bytes]:
-        """Ask and wait.
+    def start(self) -> None:
+        """Start the process now, if it does not run, rather than with the first request.
 
         Raises:
+            EncryptionError: it cannot start.
+        """
+        with self._lock:
+            self._begin()
+
+    def call(self, *parts: bytes, needs: Sequence[str] = ()) -> list[bytes]:
+        """Ask and wait.
+
+        Args:
+            needs: names of what ``setup`` said that the request builds on.
+
+        Raises:
+            Dropped: one of them was forgotten.
             EncryptionError: the worker refuses, or it ended or hung and was put away.
         """
         with self._lock:
-            if self._process is None:
-                self._begin()
+            if any(name not in self._kept for name in needs):
+                raise Dropped
+            self._begin()
+            for name in needs:
+                if name not in self._present:
+                    self._ask(self._kept[name].parts)
+                    self._present.add(name)
             return self._ask(parts)
 
-    def setup(self, *parts: bytes) -> list[bytes]:
-        """``call``, and remember it for a process that is started anew."""
-        answer = self.call(*parts)
-        self._setup.append(parts)
-        return answer
+    def setup(self, name: str, *parts: bytes) -> None:
+        """Ask, and keep the request for a process that is started anew; once for each name, whoever asks.
 
-    def forget(self) -> None:
-        """Drop what ``setup`` remembers."""
-        self._setup.clear()
+        Raises:
+            EncryptionError: as ``call``; nothing is kept.
+        """
+        with self._lock:
+            kept = self._kept.get(name) or _Kept(parts)
+            if not kept.holders:
+                self._begin()
+                self._ask(parts)
+                self._present.add(name)
+            kept.holders += 1
+            self._kept[name] = kept
+
+    def forget(self, name: str) -> None:
+        """Undo one ``setup`` of this name; the process drops it with the last."""
+        with self._lock:
+            kept = self._kept.get(name)
+            if kept is None:
+                return
+            kept.holders -= 1
+            if kept.holders:
+                return
+            del self._kept[name]
+            if name in self._present:
+                self._present.remove(name)
+                with suppress(frames.PipeClosed):  # Then it is gone with the process.
+                    self._ask((b"drop", json.dumps({"name": name}).encode()))
 
     @property
     def process_id(self) -> int | None:
@@ -93,11 +153,11 @@ class Worker:
         self.close()
 
     def _begin(self) -> None:
+        if self._process is not None:
+            return
         self._start()
         try:
             self.unconfined = tuple(part.decode() for part in self._ask(()))
-            for earlier in self._setup:
-                self._ask(earlier)
         except BaseException:
             self._stop()
             raise
@@ -151,6 +211,7 @@ class Worker:
         if self._finalizer is not None:
             self._finalizer()
         self._process = self._finalizer = self.folder = None
+        self._present.clear()
 
 
 def private_folder() -> Path:
