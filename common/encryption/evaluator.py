@@ -12,17 +12,21 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from common.encryption import quadratic
+from common.encryption.diagonals import PreparedMatrix, Turned
+from common.encryption.gallery_rows import GalleryRows
 from common.encryption.layout import Layout
-from common.encryption.scheme import Ciphertext, Plaintext, PublicKeys, Scheme
+from common.encryption.scaled_noise import scaled_noise
+from common.encryption.scheme import Ciphertext, PublicKeys, Scheme
 from common.errors import EncryptionError
 
 
 @dataclass(frozen=True)
 class PreparedGallery:
-    """``plaintexts[block][giant][baby]``, None where a diagonal is zero."""
+    """What ``prepare`` made; ``content`` has a matrix a block for the linear kernel."""
 
     layout: Layout
-    plaintexts: tuple[tuple[tuple[Plaintext | None, ...], ...], ...]
+    content: tuple[PreparedMatrix, ...] | quadratic.Prepared
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,12 @@ class Evaluation:
     It has no serialisation, cannot be pickled or copied, and shows nothing of itself.
     """
 
-    __slots__ = ("_blocks", "layout")
+    __slots__ = ("_blocks", "_moved", "layout")
 
-    def __init__(self, layout: Layout, blocks: list[Ciphertext | None]) -> None:
+    def __init__(self, layout: Layout, blocks: list[Ciphertext | None], moved: float) -> None:
         self.layout = layout
         self._blocks = blocks
+        self._moved = moved
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise EncryptionError("an evaluation leaves only through sanitise", remedy="sanitise it")
@@ -60,48 +65,50 @@ def admit(scheme: Scheme, payload: bytes, keys: PublicKeys) -> AdmittedQuery:
     return AdmittedQuery(scheme.admit(payload, keys))
 
 
-def prepare(scheme: Scheme, layout: Layout, rows: npt.NDArray[np.float64]) -> PreparedGallery:
-    """Encode (S, d) weighted rows for ``evaluate``; takes about 131 kB a nonzero diagonal.
+def prepare(scheme: Scheme, layout: Layout, gallery: GalleryRows | npt.NDArray[np.float64]) -> PreparedGallery:
+    """Encode a gallery for ``evaluate``. It belongs to no key; 131 kB a diagonal that is not zero (linear).
+
+    Args:
+        gallery: an array stands for linear rows (S, d), weights included.
 
     Raises:
         EncryptionError: the rows do not fit the layout.
     """
-    if rows.shape != (layout.rows, layout.dimension):
+    rows = gallery if isinstance(gallery, GalleryRows) else GalleryRows(gallery)
+    if layout.kernel == "quadratic":
+        return PreparedGallery(layout, quadratic.prepare(scheme, layout, rows))
+    if rows.coefficients is not None or rows.matrix.shape != (layout.rows, layout.dimension):
         raise EncryptionError(
-            f"gallery rows of shape {rows.shape} in a layout of {layout.rows} x {layout.dimension}",
+            f"gallery rows of shape {rows.matrix.shape} in a layout of {layout.rows} x {layout.dimension}",
             remedy="prepare the gallery for the agreed layout",
         )
-    blocks = []
-    for block in range(layout.blocks):
-        # Half, because an admitted query holds twice the embedding.
-        encoded = [scheme.encode(0.5 * plain) for plain in layout.diagonals(rows, block)]
-        giants = range(0, layout.share_rows, layout.babies)
-        blocks.append(tuple(tuple(encoded[giant : giant + layout.babies]) for giant in giants))
-    return PreparedGallery(layout, tuple(blocks))
+    level = layout.parameters.level
+    scale = layout.parameters.product_scale(level)
+    # Half, because an admitted query holds twice the embedding.
+    matrices = (0.5 * layout.matrices(rows.matrix, block) for block in range(layout.blocks))
+    content = (layout.product.prepare(scheme, block, level=level, scale=scale) for block in matrices)
+    return PreparedGallery(layout, tuple(content))
 
 
-def evaluate(scheme: Scheme, gallery: PreparedGallery, query: AdmittedQuery, keys: PublicKeys) -> Evaluation:
-    """The scores of every row of the gallery, encrypted, at the last level."""
+def evaluate(
+    scheme: Scheme, gallery: PreparedGallery, query: AdmittedQuery, keys: PublicKeys, *, moved: float = 0.0
+) -> Evaluation:
+    """The scores of every row of the gallery, encrypted, at the last level.
+
+    Args:
+        moved: deviation of the random vectors that every row is moved by first, as ``Noise.moved`` of the noise
+            that the evaluation is to be sanitised with.
+    """
     layout = gallery.layout
-    turned = {0: query.ciphertext}
-    blocks: list[Ciphertext | None] = []
-    for block in gallery.plaintexts:
-        total = None
-        for giant, plaintexts in enumerate(block):
-            for baby, plaintext in enumerate(plaintexts):
-                if plaintext is not None and baby not in turned:
-                    turned[baby] = scheme.rotate(query.ciphertext, baby * layout.lanes, keys)
-            used = [baby for baby, plaintext in enumerate(plaintexts) if plaintext is not None]
-            part = scheme.inner_product([turned[baby] for baby in used], [plaintexts[baby] for baby in used])
-            if part is not None and giant:
-                part = scheme.rotate(part, giant * layout.babies * layout.lanes, keys)
-            if total is None:
-                total = part
-            elif part is not None:
-                scheme.add(total, part)
-        if total is not None:
-            scheme.to_last_level(total)
-            for step in layout.copy_steps:
-                scheme.add(total, scheme.rotate(total, step * layout.lanes, keys))
-        blocks.append(total)
-    return Evaluation(layout, blocks)
+    turned = Turned(scheme, query.ciphertext, layout.lanes, keys)
+    if isinstance(gallery.content, quadratic.Prepared):
+        blocks = quadratic.evaluate(scheme, layout, gallery.content, turned, keys, moved=moved)
+        return Evaluation(layout, blocks, moved)
+    blocks = [layout.product.multiply(scheme, [(block, turned)], keys) for block in gallery.content]
+    if moved:
+        noise = scaled_noise(scheme, layout, turned, keys, deviation=moved, count=layout.blocks)
+        for block, blur in zip(blocks, noise, strict=True):
+            if block is not None:
+                scheme.add(blur, block)
+        blocks = [*noise]
+    return Evaluation(layout, blocks, moved)

@@ -1,14 +1,9 @@
 """Where queries and scores lie in the slots, and which rotations the evaluation needs.
 
-The M slots are a ring of D positions (D = d rounded up to a power of two) times M / D lanes, slot = position *
-lanes + lane, so that a rotation by ``lanes`` slots turns every lane by one position. A ciphertext of B queries
-gives each of them ``lanes / B`` lanes, its *shares*: the query is repeated in each, and each share is compared
-with other rows. With B = 1 that is the layout of a single query, with B = 8 the batch.
-
-Inside a lane the product is the hybrid diagonal method (Halevi and Shoup, Crypto 2014; Juvekar et al., Usenix
-Security 2018) with baby and giant steps: a share of R rows holds them D / R times, each copy takes R of the D
-diagonals, and a rotate-and-sum over the copies ends it. The copies form a whole cycle of the ring, so every slot
-ends as a complete score and no slot holds a partial one.
+The slots are D positions (D = d rounded up to a power of two) times M / D lanes, as ``diagonals`` says. A
+ciphertext of B queries gives each of them ``lanes / B`` lanes, its *shares*: the query is repeated in each, and
+each share is compared with other rows. With B = 1 that is the layout of a single query, with B = 8 the batch. Rows are
+dealt to the shares in turn, so that neighbours in the registry, often alike in size, weigh on no single share.
 """
 
 from __future__ import annotations
@@ -21,6 +16,7 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from common.encryption.diagonals import Diagonals, doublings
 from common.encryption.parameters import LINEAR, QUADRATIC, Parameters
 from common.errors import EncryptionError
 
@@ -28,6 +24,9 @@ Kernel = Literal["linear", "quadratic"]
 Slots = npt.NDArray[np.float64]
 
 MAX_ROWS = 1 << 16
+BABIES, COMPARED = 8, 128
+"""Quadratic: few keys, since each is large at its depth, and the same ones however many patients a silo has."""
+
 PARAMETERS: dict[Kernel, Parameters] = {"linear": LINEAR, "quadratic": QUADRATIC}
 
 
@@ -92,34 +91,40 @@ class Layout:
 
     @property
     def share_rows(self) -> int:
-        """R, rows a share, a power of two; also the plaintext products a block."""
+        """R, rows a share, a power of two."""
         return _power_of_two(-(-self.block_rows // self.shares))
 
-    @property
-    def babies(self) -> int:
-        """b, baby steps: the power of two that needs the fewest rotations over all blocks."""
-        choices = [1 << power for power in range(self.share_rows.bit_length())]
-        return min(choices, key=lambda b: (b - 1) + self.blocks * (self.share_rows // b - 1))
+    @cached_property
+    def product(self) -> Diagonals:
+        """Linear: each block's rows times the query. Baby steps are as many as give the fewest rotations."""
+        rows = self.share_rows
+        choices = doublings(1, 2 * rows)
+        babies = min(choices, key=lambda b: (b - 1) + self.blocks * (rows // b - 1))
+        return Diagonals(self.ring, self.lanes, rows, self.ring, babies)
+
+    def comparison(self, rows: int) -> Diagonals:
+        """Quadratic: ``rows`` patients a share times the query."""
+        return Diagonals(self.ring, self.lanes, rows, self.ring, BABIES)
+
+    def weighting(self, rows: int) -> Diagonals:
+        """Quadratic: a block's weights times ``rows`` squares a share."""
+        return Diagonals(self.ring, self.lanes, self.share_rows, rows, BABIES)
 
     @property
-    def copy_steps(self) -> tuple[int, ...]:
-        """Positions to turn by in the rotate-and-sum over the copies."""
-        steps, step = [], self.share_rows
-        while step < self.ring:
-            steps.append(step)
-            step *= 2
-        return tuple(steps)
+    def most_compared(self) -> int:
+        """Quadratic: patients a share in one comparison; more take several."""
+        return min(self.ring, COMPARED)
 
     @cached_property
     def rotations(self) -> tuple[int, ...]:
-        """Every rotation that an evaluation uses, in slots, ascending."""
-        giants = range(self.babies, self.share_rows, self.babies)
-        return tuple(sorted({self.lanes * step for step in (*range(1, self.babies), *giants, *self.copy_steps)}))
+        """Every rotation that an evaluation and its noise use, in slots, ascending."""
+        used = self.product if self.kernel == "linear" else self.comparison(self.most_compared)
+        return tuple(sorted(used.rotations | {self.lanes * step for step in doublings(1, self.ring)}))
 
     @cached_property
     def digest(self) -> bytes:
         """(32 bytes) what two sides compare to know that they mean the same layout."""
-        text = f"phenofed layout 1|{self.kernel}|{self.dimension}|{self.rows}|{self.queries}|"
+        text = f"phenofed layout 2|{self.kernel}|{self.dimension}|{self.rows}|{self.queries}|"
         return hashlib.sha256(text.encode() + self.parameters.digest).digest()
 
     def to_json(self) -> dict[str, Any]:
@@ -156,29 +161,31 @@ class Layout:
         ring[: self.dimension, : len(queries)] = queries.T[:, :, None]
         return ring.reshape(-1)
 
-    def diagonals(self, rows: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
-        """(R, M): the R plaintexts of one block, each turned back by its giant step.
-
-        Args:
-            rows: (S, d), the whole gallery, weights included.
-        """
-        share_rows, ring = self.share_rows, self.ring
-        padded = np.zeros((self.shares * share_rows, ring))
+    def matrices(self, rows: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
+        """(shares, R, D): what each share of a block compares its query with, out of all rows (S, d)."""
         part = rows[block * self.block_rows : (block + 1) * self.block_rows]
+        padded = np.zeros((self.share_rows * self.shares, self.ring))
         padded[: len(part), : self.dimension] = part
-        by_share = padded.reshape(self.shares, share_rows, ring)
-        position = np.arange(ring)
-        plain = np.empty((share_rows, self.parameters.slots))
-        for step in range(share_rows):
-            values = by_share[:, position % share_rows, (position + step) % ring].T
-            lanes = np.broadcast_to(values[:, None, :], (ring, self.queries, self.shares)).reshape(-1)
-            plain[step] = np.roll(lanes, step // self.babies * self.babies * self.lanes)
-        return plain
+        return padded.reshape(self.share_rows, self.shares, self.ring).transpose(1, 0, 2)
+
+    def place(self, row: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+        """(block, share, place in the share), an array each, of these rows."""
+        inside = row % self.block_rows
+        return row // self.block_rows, inside % self.shares, inside // self.shares
+
+    def spread(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(S,) one value a row to (blocks, M): in every slot that holds the row's score, and 0 elsewhere."""
+        inside = np.zeros((self.blocks, self.share_rows * self.shares))
+        for block, part in enumerate(inside):
+            held = values[block * self.block_rows : (block + 1) * self.block_rows]
+            part[: len(held)] = held
+        once = inside.reshape(self.blocks, self.share_rows, 1, self.shares)
+        return np.tile(once, (1, self.ring // self.share_rows, self.queries, 1)).reshape(self.blocks, -1)
 
     def unpack(self, blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(blocks, M) slots of the answers to (queries, S) scores."""
         first = blocks.reshape(self.blocks, self.ring, self.queries, self.shares)[:, : self.share_rows]
-        scores = first.transpose(2, 0, 3, 1).reshape(self.queries, self.blocks, -1)
+        scores = first.transpose(2, 0, 1, 3).reshape(self.queries, self.blocks, -1)
         return scores[:, :, : self.block_rows].reshape(self.queries, -1)[:, : self.rows]
 
 

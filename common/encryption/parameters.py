@@ -34,13 +34,32 @@ class Parameters:
 
     @property
     def scale(self) -> float:
-        """The scale of a fresh query and of a gallery plaintext."""
+        """The scale of a query and of an answer."""
         return 2.0**self.scale_bits
 
     @property
     def data_moduli(self) -> tuple[int, ...]:
         """The primes of a fresh ciphertext; key switching uses one more."""
         return self.moduli[:-1]
+
+    @property
+    def level(self) -> int:
+        """Primes of a fresh ciphertext; each multiplication spends one, and an answer has one left."""
+        return len(self.data_moduli)
+
+    @property
+    def squares(self) -> bool:
+        """Whether ciphertexts are multiplied with each other, which takes a key of its own."""
+        return self.level > 2
+
+    def product_scale(self, level: int) -> float:
+        """The scale of a plaintext at ``level`` that a product and its rescaling leave as the ciphertext's was."""
+        return float(self.moduli[level - 1])
+
+    @property
+    def answer_range(self) -> float:
+        """Scores beyond plus or minus this wrap around."""
+        return self.answer_modulus / self.scale / 2
 
     @property
     def answer_modulus(self) -> int:

@@ -49,8 +49,9 @@ class Scheme(Protocol):
     def admit(self, payload: bytes, keys: PublicKeys) -> Ciphertext:
         """The query plus its conjugate: twice the real parts, and no imaginary ones."""
 
-    def encode(self, slots: npt.NDArray[np.float64]) -> Plaintext | None:
-        """A plaintext to multiply with; None for all zeros, which a library may refuse as transparent."""
+    def encode(self, slots: npt.NDArray[np.generic], *, level: int, scale: float) -> Plaintext | None:
+        """A plaintext, real or complex, to multiply with at ``level``; None where it is zero, which a library may
+        refuse as transparent."""
 
     def rotate(self, ciphertext: Ciphertext, step: int, keys: PublicKeys) -> Ciphertext:
         """A ciphertext whose slot x is slot x + step of the given one."""
@@ -63,8 +64,14 @@ class Scheme(Protocol):
     def add(self, first: Ciphertext, second: Ciphertext) -> None:
         """Add ``second`` to ``first`` in place."""
 
-    def to_last_level(self, ciphertext: Ciphertext) -> None:
-        """Rescale in place until one prime is left."""
+    def add_plain(self, ciphertext: Ciphertext, slots: npt.NDArray[np.float64]) -> None:
+        """Add clear slots (M,) in place."""
+
+    def multiply(self, first: Ciphertext, second: Ciphertext, keys: PublicKeys) -> Ciphertext:
+        """The product of two ciphertexts at one level, one level down."""
+
+    def rescale(self, ciphertext: Ciphertext) -> None:
+        """Divide by the level's last prime, in place: one level down."""
 
     def release(
         self,

@@ -34,6 +34,7 @@ class _SecretKeys:
 class _PublicKeys:
     encryptor: Any
     galois: Any
+    product: Any
 
 
 class SealScheme:
@@ -59,14 +60,10 @@ class SealScheme:
         self._context = sealapi.SEALContext(settings, True, sealapi.SEC_LEVEL_TYPE.TC128)
         self._encoder = sealapi.CKKSEncoder(self._context)
         self._evaluator = sealapi.Evaluator(self._context)
-        self._first = list(self._context.first_parms_id())
-        self._last = list(self._context.last_parms_id())
-        self._query = self._shape(self._first, len(parameters.data_moduli), parameters.scale)
+        self._levels = self._identities()
+        self._query = self._shape(self._levels[parameters.level], parameters.level, parameters.scale)
         self._key = self._shape(list(self._context.key_parms_id()), len(parameters.moduli), 1.0)
-        product = parameters.scale**2
-        for modulus in parameters.data_moduli[:0:-1]:
-            product /= modulus
-        self._answer = self._shape(self._last, 1, product)
+        self._answer = self._shape(self._levels[1], 1, parameters.scale)
 
     def make_keys(self, rotations: Sequence[int]) -> tuple[_SecretKeys, bytes]:
         """Fresh keys; see ``Scheme.make_keys``."""
@@ -78,8 +75,11 @@ class SealScheme:
         galois = seal_stream.read_galois_keys(self._save(maker.create_galois_keys(elements)), self._key, elements)
         parts = [*seal_stream.read_ciphertext(self._save(public), self._key)]
         payload = [residues.pack(part, self.parameters.moduli) for part in parts]
-        for element in elements:
-            for polynomial, seed in galois[element]:
+        switching = [galois[element] for element in elements]
+        if self.parameters.squares:
+            switching.append(seal_stream.read_product_key(self._save(maker.create_relin_keys()), self._key))
+        for key in switching:
+            for polynomial, seed in key:
                 payload += [residues.pack(polynomial, self.parameters.moduli), seed]
         return self._secret_keys(secret), b"".join(payload)
 
@@ -113,12 +113,16 @@ class SealScheme:
 
         stream = seal_stream.ciphertext(self._key, next_polynomial(), next_polynomial())
         public = self._load(sealapi.PublicKey(), stream)
-        keys = {
-            element: [(next_polynomial(), cursor.take(residues.SEED_BYTES)) for _ in parameters.data_moduli]
-            for element in galois_elements(rotations, parameters)
-        }
+
+        def next_key() -> seal_stream.SwitchingKey:
+            return [(next_polynomial(), cursor.take(residues.SEED_BYTES)) for _ in parameters.data_moduli]
+
+        keys = {element: next_key() for element in galois_elements(rotations, parameters)}
         galois = self._load(sealapi.GaloisKeys(), seal_stream.galois_keys(self._key, keys))
-        return _PublicKeys(sealapi.Encryptor(self._context, public), galois)
+        product = None
+        if parameters.squares:
+            product = self._load(sealapi.RelinKeys(), seal_stream.product_key(self._key, next_key()))
+        return _PublicKeys(sealapi.Encryptor(self._context, public), galois, product)
 
     def encrypt(self, slots: npt.NDArray[np.float64], secret: _SecretKeys) -> bytes:
         """A fresh query: c0, and the seed of c1."""
@@ -159,12 +163,12 @@ class SealScheme:
         self._evaluator.add_inplace(conjugate, query)
         return conjugate
 
-    def encode(self, slots: npt.NDArray[np.float64]) -> Any | None:
-        """A plaintext at the level of a query."""
+    def encode(self, slots: npt.NDArray[np.generic], *, level: int, scale: float) -> Any | None:
+        """See ``Scheme.encode``."""
         if not np.any(slots):
             return None
         plain = sealapi.Plaintext()
-        self._encoder.encode(slots.tolist(), self._first, self.parameters.scale, plain)
+        self._encoder.encode(slots.tolist(), self._levels[level], scale, plain)
         # Values far below the scale's precision encode as zero too, and SEAL refuses to multiply by zero.
         return None if plain.is_zero() else plain
 
@@ -192,24 +196,40 @@ class SealScheme:
         """In place."""
         self._evaluator.add_inplace(first, second)
 
-    def to_last_level(self, ciphertext: Any) -> None:
-        """One rescaling for each prime above the first."""
-        for _ in self.parameters.data_moduli[1:]:
-            self._evaluator.rescale_to_next_inplace(ciphertext)
+    def add_plain(self, ciphertext: Any, slots: npt.NDArray[np.float64]) -> None:
+        """In place."""
+        plain = sealapi.Plaintext()
+        self._encoder.encode(slots.tolist(), ciphertext.parms_id(), ciphertext.scale, plain)
+        self._evaluator.add_plain_inplace(ciphertext, plain)
+
+    def multiply(self, first: Any, second: Any, keys: _PublicKeys) -> Any:
+        """Product, relinearised and rescaled."""
+        product = sealapi.Ciphertext()
+        if first is second:
+            self._evaluator.square(first, product)
+        else:
+            self._evaluator.multiply(first, second, product)
+        self._evaluator.relinearize_inplace(product, keys.product)
+        self._evaluator.rescale_to_next_inplace(product)
+        return product
+
+    def rescale(self, ciphertext: Any) -> None:
+        """In place."""
+        self._evaluator.rescale_to_next_inplace(ciphertext)
 
     def release(
         self, ciphertext: Any | None, keys: _PublicKeys, *, noise: npt.NDArray[np.complex128], mask: Residues
     ) -> bytes:
         """See ``Scheme.release``: c0 and c1 at the last level."""
         fresh = sealapi.Ciphertext()
-        keys.encryptor.encrypt_zero(self._last, fresh)
+        keys.encryptor.encrypt_zero(self._levels[1], fresh)
         fresh.scale = self._answer.scale
         if ciphertext is not None:
             # Every silo arrives at the same scale; pinned so that no rounding of it stops the addition.
             ciphertext.scale = self._answer.scale
             self._evaluator.add_inplace(fresh, ciphertext)
         blur = sealapi.Plaintext()
-        self._encoder.encode(noise.tolist(), self._last, self._answer.scale, blur)
+        self._encoder.encode(noise.tolist(), self._levels[1], self._answer.scale, blur)
         self._evaluator.add_plain_inplace(fresh, blur)
         cover = self._load(sealapi.Plaintext(), seal_stream.plaintext(self._answer, mask))
         self._evaluator.add_plain_inplace(fresh, cover)
@@ -220,6 +240,16 @@ class SealScheme:
     def _secret_keys(self, secret: Any) -> _SecretKeys:
         encryptor = sealapi.Encryptor(self._context, secret)
         return _SecretKeys(secret, encryptor, sealapi.Decryptor(self._context, secret))
+
+    def _identities(self) -> dict[int, list[int]]:
+        """SEAL's parameter id of each level."""
+        plain, found = sealapi.Plaintext(), {}
+        self._encoder.encode(1.0, self.parameters.scale, plain)
+        for level in range(self.parameters.level, 0, -1):
+            found[level] = list(plain.parms_id())
+            if level > 1:
+                self._evaluator.mod_switch_to_next_inplace(plain)
+        return found
 
     def _shape(self, parms_id: list[int], primes: int, scale: float) -> seal_stream.Shape:
         identity = b"".join(word.to_bytes(8, "little") for word in parms_id)

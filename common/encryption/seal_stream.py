@@ -53,12 +53,24 @@ def plaintext(shape: Shape, polynomial: Polynomial) -> bytes:
     return _stream(shape.parms_id + struct.pack("<Qd", count, shape.scale) + _array(polynomial))
 
 
-def galois_keys(shape: Shape, keys: Mapping[int, Sequence[tuple[Polynomial, bytes]]]) -> bytes:
-    """The stream of seeded Galois keys: for each Galois element one (polynomial, seed) a data prime."""
-    places = {(element - 1) // 2: key for element, key in keys.items()}
-    body = [shape.parms_id, struct.pack("<Q", shape.degree)]
-    for place in range(shape.degree):
-        key = places.get(place, ())
+SwitchingKey = Sequence[tuple[Polynomial, bytes]]
+"""One (polynomial, seed) a data prime."""
+
+
+def galois_keys(shape: Shape, keys: Mapping[int, SwitchingKey]) -> bytes:
+    """The stream of seeded Galois keys by Galois element."""
+    return _switching_keys(shape, {(element - 1) // 2: key for element, key in keys.items()}, shape.degree)
+
+
+def product_key(shape: Shape, key: SwitchingKey) -> bytes:
+    """The stream of the seeded key that relinearises a product."""
+    return _switching_keys(shape, {0: key}, 1)
+
+
+def _switching_keys(shape: Shape, keys: Mapping[int, SwitchingKey], places: int) -> bytes:
+    body = [shape.parms_id, struct.pack("<Q", places)]
+    for place in range(places):
+        key = keys.get(place, ())
         body.append(struct.pack("<Q", len(key)))
         body.extend(ciphertext(shape, first, seed) for first, seed in key)
     return _stream(b"".join(body))
@@ -84,28 +96,38 @@ def read_seeded_ciphertext(stream: bytes, shape: Shape) -> tuple[Polynomial, byt
     return first, seed
 
 
-def read_galois_keys(
-    stream: bytes, shape: Shape, elements: Sequence[int]
-) -> dict[int, list[tuple[Polynomial, bytes]]]:
+def read_galois_keys(stream: bytes, shape: Shape, elements: Sequence[int]) -> dict[int, SwitchingKey]:
     """For each Galois element its (polynomial, seed) pairs, out of seeded keys saved by the library."""
+    places = [(element - 1) // 2 for element in sorted(elements)]
+    found = _read_switching_keys(stream, shape, places, shape.degree)
+    return {element: found[place] for element, place in zip(sorted(elements), places, strict=True)}
+
+
+def read_product_key(stream: bytes, shape: Shape) -> SwitchingKey:
+    """The (polynomial, seed) pairs of a seeded key for products saved by the library."""
+    return _read_switching_keys(stream, shape, [0], 1)[0]
+
+
+def _read_switching_keys(stream: bytes, shape: Shape, held: Sequence[int], places: int) -> dict[int, SwitchingKey]:
     count = shape.primes * shape.degree
-    empty = len(_body(galois_keys(shape, {})))
+    empty = len(_body(_switching_keys(shape, {}, places)))
     one = len(ciphertext(shape, np.zeros((shape.primes, shape.degree), np.uint64), bytes(SEED_BYTES)))
     pairs = shape.primes - 1
-    body = _body(stream, limit=empty + len(elements) * pairs * one + 4096)
-    keys: dict[int, list[tuple[Polynomial, bytes]]] = {}
+    body = _body(stream, limit=empty + len(held) * pairs * one + 4096)
+    keys: dict[int, SwitchingKey] = {}
     start, previous = len(shape.parms_id) + 8, -1
-    for element in sorted(elements):
-        start += 8 * ((element - 1) // 2 - previous)
-        previous = (element - 1) // 2
-        keys[element] = []
+    for held_place in held:
+        start += 8 * (held_place - previous)
+        previous = held_place
+        key = []
         for _ in range(pairs):
             inner = body[start : start + one]
             place = one - SEED_BYTES - 1 - _HEADER.size - count * 8
             first = _numbers(inner, place, count).reshape(shape.primes, shape.degree)
-            keys[element].append((first, inner[-SEED_BYTES:]))
+            key.append((first, inner[-SEED_BYTES:]))
             start += one
-    _agree(_body(galois_keys(shape, keys)), body)
+        keys[held_place] = key
+    _agree(_body(_switching_keys(shape, keys, places)), body)
     return keys
 
 
