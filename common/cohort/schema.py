@@ -34,10 +34,15 @@ class Record(BaseModel):
 
 
 class Consent(Record):
-    """The purposes a patient agreed to, until ``expires`` (inclusive; None: no expiry recorded)."""
+    """The purposes a patient agreed to, until ``expires`` (inclusive; None: no expiry recorded).
+
+    ``alone``: a recorded agreement that the patient may be a gallery row of its own, which is as good as the
+    patient's embedding to whoever may ask. Sources that do not record it leave it False.
+    """
 
     purposes: frozenset[Purpose] = frozenset()
     expires: datetime.date | None = None
+    alone: bool = False
 
     def allows(self, purpose: Purpose, on: datetime.date) -> bool:
         """Whether ``purpose`` is agreed to on the day ``on``."""

@@ -158,6 +158,10 @@ def main() -> None:
 
 def _service(kind: str, folder: Path) -> Service:
     """Loads the library; to be called before the process is confined."""
+    if kind.startswith("gram-"):
+        from common.encryption.gram_service import service
+
+        return service(kind, folder)
     from common.encryption.seal import SealScheme
 
     schemes = functools.cache(lambda parameters: SealScheme(folder, parameters))
