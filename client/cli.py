@@ -1,0 +1,273 @@
+"""``phenofed silo``: what hospital IT does with a workspace."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from common.cohort import cli as cohorts
+from common.errors import AgentError, ConfigError
+
+if TYPE_CHECKING:
+    from client.workspace import Workspace
+    from common.consortium.kit import Kit
+
+_HELP = """Run a hospital's part: keys, patients, policy, members.
+
+Start with init, send request.json to the operator, install the answer with join, bring patients in with import."""
+_EPILOG = "Exit codes: 0 done, 2 wrong usage, 3 refused input, 4 cohort, 6 face detector, 8 keys, 12 workspace."
+
+Folder = Annotated[Path, typer.Argument(metavar="WORKSPACE", help="The silo's folder.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="The words were compared: do not ask.")]
+
+
+def application() -> typer.Typer:
+    """The commands under ``phenofed silo``."""
+    silo = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
+    for command in (init, join, members, labels):
+        silo.command(epilog=_EPILOG)(command)
+    silo.command("import", epilog=_EPILOG)(bring_in)
+    return silo
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``silo`` to the application."""
+    app.add_typer(application(), name="silo")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="WORKSPACE", help="New folder for the silo.")],
+    name: Annotated[str, typer.Option(help="The roster name to ask for: 1 to 40 of a-z, 0-9 and '-'.")],
+    contact: Annotated[str, typer.Option(metavar="MAIL", help="Whom others may write to.")],
+    title: Annotated[str, typer.Option(help="The hospital's name for people.")] = "",
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            metavar="FILE",
+            help="Seal the keys with this key file, made if it does not exist, in place of a passphrase.",
+        ),
+    ] = None,
+) -> None:
+    """Make the silo's keys on site, and a request that holds nothing secret.
+
+    Send WORKSPACE/request.json to the operator, and read the twelve words to them by telephone. Without --key-file
+    the passphrase comes from PHENOFED_PASSPHRASE, from the file that PHENOFED_PASSPHRASE_FILE names, or from the
+    keyboard; an agent that starts by itself needs one of the others.
+
+    Example: phenofed silo init workspace --name clinic-a --contact faces@clinic-a.example --key-file silo.key
+    """
+    from client.key_file import SiloKeys, write_keys
+    from client.workspace import About, check_new, create_workspace
+    from common.consortium.certificates import key_from_pem
+    from common.consortium.console import say
+    from common.consortium.fields import check_name
+    from common.consortium.request import write_request
+    from common.consortium.unlocking import choose_secret
+    from common.consortium.words import fingerprint_words
+    from common.storage import write_bytes
+
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ConfigError(f"--name: {error}", remedy="choose another name") from error
+    check_new(folder)
+    keys = SiloKeys.generate(name)
+    request = write_request(keys.member, key_from_pem(keys.tls_key), title=title, contact=contact)
+    secret = choose_secret(key_file, whose=f"the keys of {name}")
+    made = create_workspace(folder, About(name=name, key_file=key_file and key_file.resolve()), secret)
+    write_keys(folder / "private.key", keys, secret)
+    write_bytes(made.folder / "request.json", request)
+    say(f"made the keys of {name}; they stay in {folder}")
+    say(f"your words: {fingerprint_words(keys.member.card.fingerprint)}")
+    say(f"next: send {folder / 'request.json'} to the operator, and read out the words")
+
+
+def join(
+    folder: Folder,
+    kit: Annotated[Path, typer.Argument(metavar="KIT", help="The .zip file that the operator sent.")],
+    roster_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS", help="The words or the fingerprint of the offline key, as the operator told them."
+        ),
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Install the operator's kit, or a newer roster and registry.
+
+    At the first time the consortium's offline key is pinned: compare its words with the operator by another way
+    than the kit. Later kits must be signed by that key; older ones, and ones that do not continue what is held
+    here, are refused. Your own policy.yaml is never replaced.
+
+    Example: phenofed silo join workspace clinic-a.zip --roster-key "twelve words as the operator said them"
+    """
+    from client.joining import examine, install
+    from common.consortium.console import read_file, say
+    from common.consortium.kit import MAX_BYTES, read_kit
+    from common.consortium.request import read_request
+
+    workspace = _workspace(folder)
+    brought = read_kit(read_file(kit, limit=MAX_BYTES))
+    request = read_request(read_file(folder / "request.json", limit=1 << 16))
+    first = workspace.about.offline_key is None
+    admission = examine(brought, workspace, request)
+    _settle_key(brought, roster_key, first=first, yes=yes)
+    install(admission, workspace)
+    version = admission.registry.version if admission.registry else "none yet"
+    say(f"{workspace.name} has roster {admission.roster.sequence} of {brought.consortium}, registry {version}")
+    if first:
+        say(f"next: read {folder / 'policy.yaml'}, then phenofed silo import {folder} PATIENTS")
+
+
+def members(folder: Folder) -> None:
+    """List the consortium's members, with the words of their keys to compare with them."""
+    from common.consortium.console import show_table
+    from common.consortium.words import fingerprint_words
+
+    workspace = _workspace(folder)
+    roster = workspace.roster()
+    rows = [
+        (
+            member.name + " (you)" * (member.name == workspace.name),
+            member.title,
+            member.contact,
+            str(member.joined),
+            fingerprint_words(member.card.fingerprint),
+        )
+        for member in roster.members
+    ]
+    show_table(
+        f"{roster.consortium}, roster {roster.sequence}", ("name", "title", "contact", "since", "words"), rows
+    )
+
+
+def labels(
+    folder: Folder,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="LABEL=KEY", help="Map an own label to a key of the registry; repeatable."),
+    ] = None,
+) -> None:
+    """List the labels of the silo's patients and the registry's rows that they belong to.
+
+    A label is found by itself or by its OMIM, ORPHA or MONDO identifiers. What stays unmapped is in no gallery:
+    map it, or ask the operator to add it to the registry.
+
+    Example: phenofed silo labels workspace --map "CdLS=OMIM:122470"
+    """
+    from client.labels import map_labels, read_labels, write_labels
+    from common.cohort import store
+    from common.consortium.console import say, show_table
+
+    workspace = _workspace(folder)
+    registry = workspace.registry()
+    chosen = read_labels(workspace.labels_path)
+    if mapping:
+        chosen |= dict(_pair(text) for text in mapping)
+        write_labels(workspace.labels_path, chosen, registry)
+    cohort = store.load(workspace.cohort_folder).cohort
+    found = map_labels(registry, cohort.syndromes, chosen)
+    rows = []
+    for syndrome in cohort.syndromes:
+        count = sum(patient.syndrome == syndrome.key for patient in cohort.patients)
+        row = found.rows.get(syndrome.key)
+        known = ("unmapped", "") if row is None else (registry.entries[row].key, registry.entries[row].name)
+        rows.append((syndrome.key, syndrome.name, str(count), *known))
+    show_table(f"registry {registry.version}", ("label", "name", "patients", "key", "registry name"), rows)
+    say(f"{len(found.rows)} labels are mapped, {len(found.unmapped)} are not and stay out of the gallery")
+
+
+def bring_in(
+    folder: Folder,
+    source: cohorts.CohortPath,
+    layout: cohorts.FormatOption = cohorts.Format.AUTO,
+    label: cohorts.VersionOption = None,
+    partition: cohorts.PartitionOption = None,
+    silos: cohorts.SilosOption = 4,
+    detector: cohorts.DetectorOption = None,
+    detector_sha256: cohorts.HashOption = None,
+    purposes: cohorts.PurposesOption = "none",
+    expires: cohorts.ExpiresOption = None,
+    only: cohorts.OnlyOption = None,
+    processes: cohorts.ProcessesOption = 1,
+    strict: cohorts.StrictOption = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of the cohort stored before.")
+    ] = False,
+) -> None:
+    """Bring the hospital's patients in: aligned crops and pseudonymous records, stored in the workspace.
+
+    As phenofed cohort import does; the policy's detector is used where none is named. Patients whose rows say
+    nothing of consent are left out unless --purposes says what they agreed to.
+
+    Example: phenofed silo import workspace patients/ --purposes train,match --expires 2031-12-31
+    """
+    from common.cohort import store
+
+    workspace = _workspace(folder)
+    store.check_target(workspace.cohort_folder, replace=replace)
+    if detector is None and (folder / "policy.yaml").exists() and (chosen := workspace.policy().detector):
+        detector, detector_sha256 = chosen.path, chosen.sha256
+    incoming = folder / ".incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    try:
+        cohorts.bring_in(
+            source,
+            incoming,
+            layout,
+            label,
+            partition,
+            silos,
+            detector,
+            detector_sha256,
+            purposes,
+            expires,
+            only,
+            processes,
+            strict,
+        )
+        brought = store.load(incoming)
+        crops = {photo: brought.crop(photo) for photo in brought.photo_ids}
+        store.save(
+            workspace.cohort_folder,
+            brought.cohort,
+            crops,
+            protocol=brought.protocol,
+            refused=brought.refused,
+            replace=replace,
+        )
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _workspace(folder: Path) -> Workspace:
+    from client.workspace import Workspace
+
+    return Workspace(folder)
+
+
+def _settle_key(kit: Kit, said: str | None, *, first: bool, yes: bool) -> None:
+    """Make sure, before anything is written, that the kit's offline key is the consortium's."""
+    from common.consortium.console import confirm, say
+    from common.consortium.words import fingerprint_words, key_fingerprint, names
+
+    fingerprint = key_fingerprint(kit.offline_key)
+    if said is not None and not names(said, fingerprint):
+        raise AgentError(
+            "the kit's offline key is not the one that was named",
+            remedy="do not install it; compare the words with the operator by telephone",
+        )
+    if said is None and first:
+        say(f"the offline key of {kit.consortium}: {fingerprint_words(fingerprint)}")
+        confirm("Did the operator tell you the same words, by another way than this kit?", yes=yes)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    label, equals, key = text.rpartition("=")
+    if not equals or not label.strip() or not key.strip():
+        raise ConfigError(f"--map: '{text}' is no LABEL=KEY", remedy="write it as 'own label=OMIM:122470'")
+    return label.strip(), key.strip()

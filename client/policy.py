@@ -1,0 +1,127 @@
+"""A hospital's policy: what its agent allows, whatever others ask. ``policy.yaml`` of the workspace.
+
+    policy = load_policy(Path("workspace/policy.yaml"))
+
+Paths in the file are relative to it. A comment for every key stands in deploy/policy.yaml, the usual proposal.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from common.config import Settings, load
+from common.models.specs import BackboneSpec
+from common.privacy.disclosure import Profile, by_name
+
+ROWS_A_YEAR = 16
+
+_PROXY = re.compile(r"https?://([^\s/@:]+(:[^\s/@]*)?@)?[A-Za-z0-9.\[\]:-]+:[0-9]{1,5}/?")
+
+
+def _check_proxy(url: str) -> str:
+    if not _PROXY.fullmatch(url):
+        raise ValueError("a proxy is written as http://HOST:PORT")
+    return url
+
+
+class RelayAccess(Settings):
+    """How the relay is reached. ``proxy``: an HTTP proxy that allows CONNECT, or None."""
+
+    proxy: Annotated[str, AfterValidator(_check_proxy)] | None = None
+
+
+class Allowed(Settings):
+    """Which purposes the hospital serves; each is opted out of on its own."""
+
+    rank: bool = True
+    discover: bool = False
+    train: bool = False
+
+
+class Budget(Settings):
+    """``queries_a_year``: of one querier for one syndrome; None for the profile's own."""
+
+    queries_a_year: Annotated[int, Field(ge=0)] | None = None
+
+
+class Model(Settings):
+    """``release``: the folder of a release; ``backbone``: the network that it was trained from."""
+
+    release: Path
+    backbone: BackboneSpec
+
+
+class DetectorChoice(Settings):
+    """A face detector, by file and hash."""
+
+    path: Path
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Discovery(Settings):
+    """``threshold``: least similarity of a possible pair; ``rows_a_year``: patients shown to one partner."""
+
+    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
+    rows_a_year: Annotated[int, Field(ge=0, le=ROWS_A_YEAR)] = ROWS_A_YEAR
+
+
+class Keep(Settings):
+    """``queries``: whether crops and answers of a new patient may be kept at all; ``days``: for how long."""
+
+    queries: bool = False
+    days: Annotated[int, Field(ge=1, le=3650)] = 30
+
+
+class SiloPolicy(Settings):
+    """The whole file."""
+
+    relay: RelayAccess = RelayAccess()
+    allow: Allowed = Allowed()
+    profile: Literal["strict", "standard", "open"] = "standard"
+    budget: Budget = Budget()
+    model: Model | None = None
+    detector: DetectorChoice | None = None
+    discovery: Discovery = Discovery()
+    keep: Keep = Keep()
+
+    @model_validator(mode="after")
+    def _only_stricter(self) -> SiloPolicy:
+        limit, own = by_name(self.profile).queries_a_year, self.budget.queries_a_year
+        if limit is not None and own is not None and own > limit:
+            raise ValueError(f"budget.queries_a_year: {own} is more than the {limit} of profile {self.profile}")
+        return self
+
+    @property
+    def floor(self) -> Profile:
+        """The least strict profile that the agent answers under."""
+        return by_name(self.profile)
+
+    @property
+    def queries_a_year(self) -> int | None:
+        """The budget that holds: the hospital's own, or the profile's."""
+        own = self.budget.queries_a_year
+        return self.floor.queries_a_year if own is None else own
+
+    def relative_to(self, folder: Path) -> SiloPolicy:
+        """This policy with its paths taken from ``folder``."""
+        model, detector = self.model, self.detector
+        if model is not None:
+            path = model.backbone.path and folder / model.backbone.path
+            backbone = model.backbone.model_copy(update={"path": path})
+            model = model.model_copy(update={"release": folder / model.release, "backbone": backbone})
+        if detector is not None:
+            detector = detector.model_copy(update={"path": folder / detector.path})
+        return self.model_copy(update={"model": model, "detector": detector})
+
+
+def load_policy(path: Path) -> SiloPolicy:
+    """The policy in a file, with absolute paths where ``path`` is absolute.
+
+    Raises:
+        ConfigError: the file cannot be read or does not fit; every problem in one message.
+    """
+    return load(path, SiloPolicy).relative_to(path.parent)
