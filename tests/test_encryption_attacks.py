@@ -16,6 +16,7 @@ from common.encryption.evaluator import admit, evaluate
 from common.encryption.masks import mask, transcript
 from common.encryption.sanitise import NOISE, Noise
 from common.encryption.seal import SealScheme, seal_stream, sealapi
+from common.encryption.sizes import galois_elements
 from common.errors import DisclosureError, EncryptionError
 from tests.encryption_panel import Host, Layout, decrypt, pair_masks, silo_panel, unit
 
@@ -83,6 +84,23 @@ def test_c1_differs_from_answer_to_answer(scheme, keys, generator):
     )
     assert np.mean(first == second) < 0.01
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+
+
+def test_c1_is_hidden_whatever_public_key_the_querier_made(scheme, keys, generator):
+    """A public key of zeros would make Enc(0) hide nothing, and c1, which no mask covers, tells the rows."""
+    secret, _ = keys
+    _, payload = scheme.make_keys(LAYOUT.rotations)
+    parts = len(galois_elements(LAYOUT.rotations, scheme.parameters)) * len(scheme.parameters.data_moduli)
+    part = residues.size(scheme.parameters.moduli, scheme.parameters.degree) + residues.SEED_BYTES
+    head = len(payload) - parts * part
+    public = scheme.load_keys(bytes(head) + payload[head:], LAYOUT.rotations)
+    host = Host(scheme, public, LAYOUT, gallery(generator))
+    query = scheme.encrypt(query_slots(generator), secret)
+    first, second = (np.frombuffer(second_polynomial(host.respond(query)), "<u8") for _ in range(2))
+    modulus = np.uint64(scheme.parameters.answer_modulus)
+    apart = (first + (modulus - second) % modulus) % modulus
+    # As the first polynomial of an answer with no second one, a small difference decodes to small slots.
+    assert looks_random(scheme.decrypt_sum([apart.tobytes() + bytes(apart.nbytes)], secret))
 
 
 def recover_rows(scheme, keys, generator, *, noise, rounds=10):

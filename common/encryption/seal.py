@@ -68,13 +68,13 @@ class SealScheme:
     def make_keys(self, rotations: Sequence[int]) -> tuple[_SecretKeys, bytes]:
         """Fresh keys; see ``Scheme.make_keys``."""
         maker = sealapi.KeyGenerator(self._context)
-        public = sealapi.PublicKey()
-        maker.create_public_key(public)
         secret = maker.secret_key()
         elements = galois_elements(rotations, self.parameters)
         galois = seal_stream.read_galois_keys(self._save(maker.create_galois_keys(elements)), self._key, elements)
-        parts = [*seal_stream.read_ciphertext(self._save(public), self._key)]
-        payload = [residues.pack(part, self.parameters.moduli) for part in parts]
+        # A public key is an encryption of zero; made so, its second half is a seed.
+        zero = sealapi.Encryptor(self._context, secret).encrypt_zero_symmetric(list(self._context.key_parms_id()))
+        first, seed = seal_stream.read_seeded_ciphertext(self._save(zero), self._key)
+        payload = [residues.pack(first, self.parameters.moduli), seed]
         switching = [galois[element] for element in elements]
         if self.parameters.squares:
             switching.append(seal_stream.read_product_key(self._save(maker.create_relin_keys()), self._key))
@@ -111,7 +111,8 @@ class SealScheme:
         def next_polynomial() -> npt.NDArray[np.uint64]:
             return residues.unpack(cursor.take(polynomial), parameters.moduli, parameters.degree)
 
-        stream = seal_stream.ciphertext(self._key, next_polynomial(), next_polynomial())
+        # Only the seed of the public key's second half: chosen freely, it could keep Enc(0) from hiding c1.
+        stream = seal_stream.ciphertext(self._key, next_polynomial(), cursor.take(residues.SEED_BYTES))
         public = self._load(sealapi.PublicKey(), stream)
 
         def next_key() -> seal_stream.SwitchingKey:

@@ -16,13 +16,13 @@ def galois_elements(rotations: Iterable[int], parameters: Parameters) -> list[in
 
 
 def keys_bytes(rotations: Sequence[int], parameters: Parameters) -> int:
-    """A public key (two polynomials) and, for each switching key and data prime, one polynomial and its seed.
+    """A public key and, for each switching key and data prime, a part of it: a polynomial and a seed each.
 
     There is one key for each Galois element, and one for products of ciphertexts where the parameters know them.
     """
     polynomial = residues.size(parameters.moduli, parameters.degree)
     pairs = (len(galois_elements(rotations, parameters)) + parameters.squares) * parameters.level
-    return 2 * polynomial + pairs * (polynomial + residues.SEED_BYTES)
+    return (1 + pairs) * (polynomial + residues.SEED_BYTES)
 
 
 def query_bytes(parameters: Parameters) -> int:
