@@ -1,0 +1,65 @@
+"""``phenofed coordinator up|status``: run the relay, and look at it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+_COORDINATOR = (
+    "Run the consortium's relay. It passes sealed messages between hospitals and holds no key of theirs."
+)
+_EPILOG = "Exit codes: 0 done, 2 wrong usage, 3 settings or roster, 11 the relay, 130 ended by Ctrl-C or SIGTERM."
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The relay's folder, with relay.yaml.")]
+LogOption = Annotated[bool, typer.Option("--log", help="Log connections, sizes and times to standard error.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``coordinator`` and its commands to the application."""
+    coordinator = typer.Typer(help=_COORDINATOR, no_args_is_help=True, epilog=_EPILOG)
+    coordinator.command("up", epilog=_EPILOG)(up)
+    coordinator.command("status", epilog=_EPILOG)(status)
+    app.add_typer(coordinator, name="coordinator")
+
+
+def up(folder: Folder, log: LogOption = False) -> None:
+    """Run the relay until Ctrl-C or SIGTERM.
+
+    A new roster.json in FOLDER takes effect within a second, with no restart.
+
+    Example: phenofed coordinator up relay
+    """
+    from server.relay_running import running, watch
+
+    if log:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console = Console(soft_wrap=True, highlight=False)
+    with running(folder) as (relay, roster):
+        members = len(roster.roster.members)
+        console.print(
+            f"relay of {roster.roster.consortium} ready on port {relay.port}: "
+            f"{members} members, roster {roster.roster.sequence}",
+            markup=False,
+        )
+        watch(relay, roster, stop=threading.Event(), say=lambda text: console.print(text, markup=False))
+
+
+def status(folder: Folder) -> None:
+    """Show which hospitals are connected, and what passed since the relay began.
+
+    Example: phenofed coordinator status relay
+    """
+    from server.relay_traffic import traffic
+
+    table = Table("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals")
+    for silo in traffic(folder):
+        megabytes = [f"{size / 1e6:.1f}" for size in (silo.bytes, silo.waiting)]
+        state = "yes" if silo.connected else "no"
+        table.add_row(silo.name, state, str(silo.requests), *megabytes, str(silo.refusals))
+    Console().print(table)
