@@ -67,11 +67,4 @@ def open_closed(content: bytes, rows: int, key: bytes) -> npt.NDArray[np.bool_]:
 
 def closed_slots(layout: Layout, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(blocks, M) the slots that hold scores of closed rows, in every copy."""
-    padded = np.zeros((layout.blocks, layout.shares * layout.share_rows), dtype=bool)
-    for block, part in enumerate(padded):
-        rows = closed[block * layout.block_rows : (block + 1) * layout.block_rows]
-        part[: len(rows)] = rows
-    by_share = padded.reshape(layout.blocks, layout.shares, layout.share_rows)
-    copies = by_share[:, :, np.arange(layout.ring) % layout.share_rows].transpose(0, 2, 1)
-    shape = (layout.blocks, layout.ring, layout.queries, layout.shares)
-    return np.broadcast_to(copies[:, :, None, :], shape).reshape(layout.blocks, -1)
+    return layout.spread(closed.astype(np.float64)) > 0

@@ -26,8 +26,8 @@ from common.errors import EncryptionError
 DECIMALS = 6
 LARGEST_SCORE = 1.01
 LARGEST_IMAGINARY = 1e-3
-_DEVIATIONS = 8
-"""How many standard deviations of the silos' noise an honest sum may lie outside."""
+_DEVIATIONS = 16
+"""How many standard deviations of the silos' noise an honest sum may lie outside; scaled noise has long tails."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,18 +23,18 @@ import numpy as np
 
 from common.consortium.identity import Member
 from common.encryption.answers import MemoryAnswers
-from common.encryption.gallery_rows import GalleryRows
+from common.encryption.gallery_rows import Coefficients
 from common.encryption.key_epoch import KeyEpoch
-from common.encryption.layout import Layout
+from common.encryption.layout import Kernel, Layout
 from common.encryption.panel import SMALLEST_PANEL, Panel
-from common.encryption.parameters import LINEAR
 from common.encryption.querier_session import QuerierSession, Query
-from common.encryption.sanitise import Noise
+from common.encryption.sanitise import NOISE, Noise
 from common.encryption.sealed_keys import WRAP_BYTES
 from common.encryption.silo_session import SiloSession
+from common.encryption.weighted_gallery import weighted_gallery
 from common.encryption.worker import MEMORY, Worker
 from common.errors import DisclosureError, EncryptionError
-from common.ranking.kernel import Array, Prototypes, patients_per_syndrome, weighted_rows
+from common.ranking.kernel import Array, Prototypes, patients_per_syndrome
 
 BATCH = 8
 WAVE = 16
@@ -70,6 +70,8 @@ class EncryptedRanker:
         workers: processes for the silos; one more serves the querier.
         profile: "standard" requires noise and at least three silos; "simulation" does not.
         batch: queries a ciphertext, a power of two; lowered for long embeddings.
+        kernel: "linear", or "quadratic" with
+        coefficients: (a0, a1, a2) of ``ranking.kernel.quadratic``.
         seconds: that one request to a worker may take.
 
     Raises:
@@ -86,10 +88,12 @@ class EncryptedRanker:
         workers: int = 2,
         profile: Literal["standard", "simulation"] = "standard",
         batch: int = BATCH,
+        kernel: Kernel = "linear",
+        coefficients: Coefficients | None = None,
         seconds: float = 120.0,
     ) -> None:
         simulated = profile == "simulation"
-        self._noise = noise if isinstance(noise, Noise) else Noise() if noise else Noise(0.0)
+        self._noise = noise if isinstance(noise, Noise) else NOISE if noise else Noise(0.0)
         if not self._noise.deviation and not simulated:
             raise DisclosureError("answers without noise leak the silos' rows", remedy="use profile='simulation'")
         lengths = {silo.dimension for silo in silos.values()}
@@ -98,11 +102,16 @@ class EncryptedRanker:
                 f"{len(syndromes)} syndromes, {len(silos)} silos, embeddings of lengths {sorted(lengths)}",
                 remedy="give at least one syndrome, and prototypes from one model",
             )
+        if (kernel == "quadratic") != (coefficients is not None):
+            raise EncryptionError(
+                f"the {kernel} kernel with coefficients {coefficients}",
+                remedy="give them for the quadratic one only",
+            )
         (dimension,) = lengths
-        widest = LINEAR.slots // (1 << (dimension - 1).bit_length())
-        layout = Layout(dimension, len(syndromes), max(1, min(batch, widest)))
+        widest = Layout(dimension, len(syndromes), 1, kernel).lanes
+        layout = Layout(dimension, len(syndromes), max(1, min(batch, widest)), kernel)
         workers = max(1, min(workers, len(silos)))
-        _check_memory(layout, -(-len(silos) // workers))
+        _check_memory(layout, silos.values(), workers)
         self._querier = Member("querier:simulation")
         self._members = {name: Member(name) for name in silos}
         cards = tuple(member.card for member in self._members.values())
@@ -112,7 +121,7 @@ class EncryptedRanker:
         totals = patients_per_syndrome(silos.values())
         self._absent = np.array([syndrome not in totals for syndrome in syndromes])
         self._rows = {
-            name: GalleryRows(weighted_rows(silo, syndromes=syndromes, totals=totals))
+            name: weighted_gallery(silo, syndromes=syndromes, totals=totals, coefficients=coefficients)
             for name, silo in silos.items()
         }
         self._own_worker = Worker("querier", seconds=seconds)
@@ -236,11 +245,13 @@ def _answer_all(silos: Sequence[_Silo], wave: Sequence[Query]) -> dict[str, list
     return {silo.name: [silo.answer(query.envelope) for query in wave] for silo in silos}
 
 
-def _check_memory(layout: Layout, silos: int) -> None:
+def _check_memory(layout: Layout, silos: Collection[Prototypes], workers: int) -> None:
     plaintext = 8 * len(layout.parameters.data_moduli) * layout.parameters.degree
-    needed = layout.blocks * layout.share_rows * plaintext * silos
+    of_scores = layout.blocks * layout.share_rows
+    compared = [len(silo.syndromes) // layout.shares if layout.kernel == "quadratic" else 0 for silo in silos]
+    needed = plaintext * (of_scores * len(compared) + 2 * sum(compared)) // workers
     if needed > MEMORY // 2:
         raise EncryptionError(
-            f"{silos} prepared galleries of {layout.rows} rows take {needed >> 30} GiB in one worker",
+            f"the prepared galleries of {layout.rows} rows take {needed >> 30} GiB in each worker",
             remedy="use more workers, or rank fewer rows at a time",
         )

@@ -67,7 +67,7 @@ class SiloService:
         if command == b"gallery":
             layout = Layout.from_json(data["layout"])
             rows = GalleryRows.from_parts(data["rows"], parts[1:])
-            self._galleries[data["name"]] = prepare(self._schemes(layout.parameters), layout, rows.matrix)
+            self._galleries[data["name"]] = prepare(self._schemes(layout.parameters), layout, rows)
             return []
         if command == b"answer":
             return [self._answer(data, parts[1], parts[2:])]
@@ -82,8 +82,8 @@ class SiloService:
         if len(mask_keys) != len(data["signs"]) or any(len(key) != KEY_BYTES for key in mask_keys):
             raise EncryptionError("mask keys do not fit the panel", remedy="restart the agent")
         masks = [MaskKey(key, sign) for key, sign in zip(mask_keys, data["signs"], strict=True)]
-        evaluation = evaluate(scheme, gallery, admit(scheme, payload, keys), keys)
         noise, closed = Noise(*data["noise"]), data["closed"]
+        evaluation = evaluate(scheme, gallery, admit(scheme, payload, keys), keys, moved=noise.moved)
         return sanitise(scheme, evaluation, keys, mask_keys=masks, noise=noise, closed=closed).payload
 
 
