@@ -2,8 +2,8 @@
 
 The slots are D positions (D = d rounded up to a power of two) times M / D lanes, as ``diagonals`` says. A
 ciphertext of B queries gives each of them ``lanes / B`` lanes, its *shares*: the query is repeated in each, and
-each share is compared with other rows. With B = 1 that is the layout of a single query, with B = 8 the batch. Rows are
-dealt to the shares in turn, so that neighbours in the registry, often alike in size, weigh on no single share.
+each share is compared with other rows. With B = 1 that is the layout of a single query, with B = 8 the batch. Rows
+are dealt to the shares in turn, so that neighbours in the registry, often alike in size, weigh on no single share.
 """
 
 from __future__ import annotations
@@ -139,6 +139,7 @@ class Layout:
         Raises:
             EncryptionError: not such a description.
         """
+        data = data if isinstance(data, dict) else {}
         sizes = [data.get(name) for name in ("dimension", "rows", "queries")]
         kernel = data.get("kernel")
         if not all(type(size) is int for size in sizes) or type(kernel) is not str:

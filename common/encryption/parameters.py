@@ -75,16 +75,20 @@ class Parameters:
 
 LINEAR = Parameters(
     degree=8192,
-    bits=(60, 40, 60),
-    moduli=(1152921504606748673, 1099511480321, 1152921504606830593),
+    bits=(52, 40, 60),
+    moduli=(4503599627124737, 1099511480321, 1152921504606830593),
     scale_bits=40,
 )
-"""Depth 1: one multiplication by a gallery, one rescaling. Noise that scales with the query needs no more."""
+"""Depth 1: one multiplication by a gallery, one rescaling. Noise that scales with the query needs no more.
+
+The first prime is well below the last: SEAL cuts ciphertexts into digits that are not centred, and the error of a
+rotation, which gathers in the first slots, is as large as the ratio of the two.
+"""
 
 QUADRATIC = Parameters(
     degree=8192,
-    bits=(49, 40, 40, 40, 49),
-    moduli=(562949952798721, 1099510824961, 1099510890497, 1099511480321, 562949952847873),
+    bits=(46, 40, 40, 40, 52),
+    moduli=(70368743669761, 1099510824961, 1099510890497, 1099511480321, 4503599627124737),
     scale_bits=40,
 )
 """Depth 3: a multiplication by a gallery, a square, a multiplication by the weights. All 218 bits are used."""

@@ -8,8 +8,9 @@ query and row s comes <q, e_s> with
 where n are independent complex normal numbers, one a slot, and r real normal vectors as long as the ring, a few
 for each lane. Given q its deviation is that of the profile times |q|, in each lane by itself. It is linear in q as
 the product is, so that a longer, shorter or otherwise chosen query changes the ratio of the two in no way. A
-factor made from the encrypted |q|^2 would not hold: residues have no sign, and there are long queries whose squares
-sum to zero modulo the primes. Against <q, r> one would need to know r. Nor does it need a further level or key.
+factor made from the encrypted |q|^2 would not hold: residues have no sign, and there are long queries whose
+squares sum to zero modulo the primes. Against <q, r> one would need to know r. Nor does it need a further level or
+key.
 """
 
 from __future__ import annotations

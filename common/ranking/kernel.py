@@ -93,6 +93,18 @@ def weighted_rows(
     return rows
 
 
+def single_rows(
+    silo: Prototypes, *, syndromes: Sequence[str], totals: dict[str, int]
+) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """What a silo contributes to the quadratic score: rows (m, d), their places (m,) in ``syndromes``, and weights
+    n_i / N_s (m,). Rows of syndromes that are not listed are left out."""
+    place = {syndrome: index for index, syndrome in enumerate(syndromes)}
+    kept = np.array([syndrome in place for syndrome in silo.syndromes], dtype=bool)
+    names = [syndrome for syndrome in silo.syndromes if syndrome in place]
+    patients = np.array([totals[name] for name in names], dtype=np.float64)
+    return silo.matrix[kept], np.array([place[name] for name in names], np.int64), silo.counts[kept] / patients
+
+
 def linear(queries: Array, panel: Sequence[Prototypes], *, syndromes: Sequence[str]) -> Array:
     """The linear score: (n, S) float32, NaN in the column of a syndrome that no silo holds.
 
