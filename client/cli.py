@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.agent_cli import add_to
 from common.cohort import cli as cohorts
 from common.errors import AgentError, ConfigError
 
@@ -30,6 +31,7 @@ def application() -> typer.Typer:
     for command in (init, join, members, labels):
         silo.command(epilog=_EPILOG)(command)
     silo.command("import", epilog=_EPILOG)(bring_in)
+    add_to(silo)
     return silo
 
 

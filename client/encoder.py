@@ -52,6 +52,11 @@ class PhotoEncoder:
         """What the embeddings depend on."""
         return self._encoder.release
 
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self._encoder.dimension
+
     def portrait(self, photos: Sequence[bytes], *, aligned: bool = False) -> Portrait:
         """One patient's embedding from the contents of photo files.
 

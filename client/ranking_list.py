@@ -46,7 +46,8 @@ class RankingList:
 
     Attributes:
         patient: the hospital's own reference; it never left the hospital.
-        missing: silos whose panels gave no answer, so that their patients are not in the scores.
+        missing: silos whose panel gave no answer, so that their patients are not in the scores.
+        silent: which of them kept silent, and why; one is enough for its whole panel to give nothing.
         quality: remarks on the photos, one tuple a photo.
         answerable: syndromes that were scored; withheld: registry entries that were not.
     """
@@ -58,6 +59,7 @@ class RankingList:
     profile: str
     silos: tuple[str, ...]
     missing: tuple[str, ...]
+    silent: dict[str, str]
     quality: tuple[tuple[str, ...], ...]
     answerable: int
     withheld: int
@@ -76,6 +78,7 @@ class RankingList:
             "profile": self.profile,
             "silos": list(self.silos),
             "missing_silos": list(self.missing),
+            "silent_silos": dict(self.silent),
             "photos": [{"remarks": list(remarks)} for remarks in self.quality],
             "answerable": self.answerable,
             "withheld": self.withheld,
@@ -118,6 +121,7 @@ def from_json(data: dict[str, Any]) -> RankingList:
         profile=data["profile"],
         silos=tuple(data["silos"]),
         missing=tuple(data["missing_silos"]),
+        silent=dict(data["silent_silos"]),
         quality=tuple(tuple(photo["remarks"]) for photo in data["photos"]),
         answerable=data["answerable"],
         withheld=data["withheld"],
@@ -143,7 +147,10 @@ def as_table(ranking: RankingList) -> Table:
         f"Patient {ranking.patient}. Photo quality: {', '.join(remarks)}.",
         f"Release {ranking.release}, gallery epoch {epoch}, {ranking.kernel} kernel, profile {ranking.profile}.",
         f"Hospitals in the scores: {asked}. Missing: {missing}.",
+        *(f"No answer from {name}: {why}" for name, why in ranking.silent.items()),
     ]
+    if ranking.missing:
+        head.append("Syndromes that are known mainly at the missing hospitals score too low here.")
     table = Table(
         title="\n".join(head),
         title_justify="left",

@@ -67,6 +67,7 @@ def rank_photos(
         profile="simulation, in clear",
         silos=held.silos,
         missing=(),
+        silent={},
         quality=portrait.remarks,
         answerable=known,
         withheld=len(scores) - known,

@@ -113,6 +113,11 @@ class GalleryEpochs:
         with self._lock:
             return self._open[-1] if self._open else None
 
+    @property
+    def opened_at(self) -> float:
+        """When the newest epoch was taken in, seconds since 1970; 0 without one."""
+        return self._path.stat().st_mtime if self._path.exists() else 0.0
+
     def require(self) -> OpenEpoch:
         """The newest open epoch.
 

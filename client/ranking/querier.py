@@ -25,7 +25,7 @@ from common.consortium.panels import divide
 from common.encryption.panel import Panel
 from common.encryption.querier_session import Query
 from common.encryption.sanitise import Noise
-from common.errors import PhenofedError
+from common.errors import EncryptionError, PhenofedError
 from common.ranking.kernel import rbf_coefficients
 
 SECONDS = 60.0
@@ -153,7 +153,7 @@ class ConsortiumQuerier:
         asked: list[tuple[Query, dict[str, Future[bytes]]]],
         silent: dict[str, str],
     ) -> NDArray[np.float64] | None:
-        """(n, S) the panel's sum, None where a silo of it gave no answer."""
+        """(n, S) the panel's sum, None where a silo of it gave no answer, or answers were refused."""
         noise = Noise(opened.profile.noise, scaled=opened.profile.scaled_noise)
         parts, complete = [], bool(asked)
         for query, jobs in asked:
@@ -164,7 +164,11 @@ class ConsortiumQuerier:
                 except PhenofedError as error:
                     silent[name], complete = str(error), False
             if complete:
-                parts.append(keys.session.scores(query, answers, noise=noise))
+                try:
+                    parts.append(keys.session.scores(query, answers, noise=noise))
+                except EncryptionError as error:
+                    silent.update(dict.fromkeys(answers, str(error)))
+                    complete = False
         return np.concatenate(parts) if complete else None
 
     def _own(self, opened: OpenEpoch, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:

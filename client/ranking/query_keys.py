@@ -71,9 +71,14 @@ class QueryKeys:
         self._used = used or self._make(layouts)
         return self._used
 
+    def in_use(self) -> KeysInUse | None:
+        """The keys that the next question would go on with, if there are any."""
+        self._used = self._used or self._stored()
+        return self._used
+
     def rotate(self) -> KeysInUse | None:
         """New keys for the same layouts; None where there were none to replace."""
-        used = self._used or self._stored()
+        used = self.in_use()
         if used is None:
             return None
         self._forget(used)

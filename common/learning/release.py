@@ -152,6 +152,11 @@ class ReleasedEncoder:
         self._model = self._pool.model(spec, release.manifest.training)
         self._untouched = self._pool.initial(spec, release.manifest.training)
 
+    @property
+    def dimension(self) -> int:
+        """Length of a patient's embedding: those of all networks, one after the other."""
+        return int(self._model.backbone.embedding_dim) * (2 if self.release.manifest.encoding.ensemble else 1)  # type: ignore[arg-type]
+
     def encode(self, photo_ids: Sequence[str], crops: NDArray[np.uint8]) -> Encodings:
         """Encodings of crops (n, 112, 112, 3) uint8 RGB."""
         how = self.release.manifest.encoding

@@ -1,0 +1,203 @@
+"""The silo's agent: the one process that holds photos, gallery, keys, ledger and policy, and answers for them.
+
+    with Agent(Workspace(folder)) as agent:
+        agent.wait()
+
+It keeps one outbound stream to the relay, a local socket for the hospital's own people, and worker processes for
+everything homomorphic. Whatever crashes or hangs there is one refused query.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Self
+
+from client.encoder import PhotoEncoder
+from client.gallery_keeper import GalleryKeeper
+from client.ledger import Ledger
+from client.link import RelayLink
+from client.local_requests import LocalRequests
+from client.local_socket import LocalServer
+from client.policy import SiloPolicy
+from client.ranking.answering import Answering
+from client.ranking.gallery_epochs import GalleryEpochs
+from client.ranking.querier import ConsortiumQuerier
+from client.ranking.query_keys import QueryKeys
+from client.ranking.sessions import Sessions
+from client.ranking.standing import Matchable, Standing, allowed, matchable
+from client.ranking.steward import Steward
+from client.workspace import Workspace
+from common.cohort.store import StoredCohort, load
+from common.encryption.worker import Worker
+from common.errors import AgentError
+from common.faces.detect import Detector
+from common.learning.release import ReleasedEncoder, read_release
+
+LOG = logging.getLogger("phenofed.agent")
+KERNEL = "linear"
+
+Today = Callable[[], datetime.date]
+
+
+class Agent:
+    """One silo's agent.
+
+    Args:
+        workspace: joined to a consortium, with a policy that names a model.
+        today: the day on which consents and budgets are judged.
+
+    Raises:
+        AgentError: something of the workspace is missing; the message says which command mends it.
+    """
+
+    def __init__(self, workspace: Workspace, *, workers: int = 2, today: Today = datetime.date.today) -> None:
+        self.workspace, self._today = workspace, today
+        self._open = ExitStack()
+        self._stopping = threading.Event()
+        self._grounds: tuple[tuple[float, ...], Standing] | None = None
+        self.policy: SiloPolicy = workspace.policy()
+        self.encoder = _encoder(workspace, self.policy)
+        member = workspace.member()
+        ledger_new = not workspace.ledger_path.exists()
+        self.ledger = Ledger(workspace.ledger_path, today=today, new=ledger_new)
+        self._open.callback(self.ledger.close)
+        keeper_new = not any(workspace.gallery_folder.glob("gallery*"))
+        self.keeper = GalleryKeeper(workspace.gallery_folder, new=keeper_new)
+        self.sessions = Sessions(member, workers=workers)
+        self._open.callback(self.sessions.close)
+        self.epochs = GalleryEpochs(
+            workspace.gallery_folder,
+            member,
+            ledger=self.ledger,
+            keeper=self.keeper,
+            sessions=self.sessions,
+            standing=self.standing,
+            patients=self._patients,
+            ask=self._ask,
+        )
+        own_worker = self._open.enter_context(Worker("querier"))
+        self.keys = QueryKeys(
+            workspace.folder / "keys", member, workspace.wrap_key("query keys"), own_worker, today=today
+        )
+        self.querier = ConsortiumQuerier(
+            member,
+            keys=self.keys,
+            epochs=self.epochs,
+            ledger=self.ledger,
+            standing=self.standing,
+            ask=self._ask,
+        )
+        self._answering = Answering(
+            workspace.name,
+            workspace.folder / "peers",
+            ledger=self.ledger,
+            sessions=self.sessions,
+            epochs=self.epochs,
+            standing=self.standing,
+            rank_allowed=lambda: self.policy.allow.rank,
+        )
+        self.link = RelayLink(
+            self.standing().roster.relay,
+            workspace.tls,
+            workspace.name,
+            self._answering.handle,
+            proxy=self.policy.relay.proxy,
+        )
+        self.steward = Steward(workspace.name, self.epochs, self.link, self.standing)
+
+    def start(self) -> None:
+        """Serve: first what was open before, then the relay, then the hospital's own people.
+
+        Raises:
+            AgentError: another agent serves this workspace.
+        """
+        server = LocalServer(self.workspace.socket_path, LocalRequests(self).handle)
+        self._open.callback(server.close)
+        self.close_withdrawn()
+        self.epochs.resume()
+        self.link.start()
+        self._open.callback(self.link.close)
+        self.steward.start()
+        self._open.callback(self.steward.close)
+        LOG.info("agent of %s serves", self.workspace.name)
+
+    def wait(self) -> None:
+        """Until ``stop``; consents are looked at once an hour, since they expire by the day."""
+        while not self._stopping.wait(3600):
+            self.close_withdrawn()
+
+    def stop(self) -> None:
+        """Let ``wait`` return."""
+        self._stopping.set()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything in the order opposite to its start."""
+        self._open.close()
+
+    def standing(self) -> Standing:
+        """What the silo goes by, read anew when the roster, the registry or the policy is replaced."""
+        files = [self.workspace.folder / name for name in ("roster.json", "registry.json", "policy.yaml")]
+        stamp = tuple(path.stat().st_mtime_ns if path.exists() else 0.0 for path in files)
+        if self._grounds is None or self._grounds[0] != stamp:
+            self.policy = self.workspace.policy()
+            standing = Standing(
+                roster=self.workspace.roster(),
+                registry=self.workspace.registry(),
+                release=self.encoder.release.digest,
+                floor=self.policy.floor,
+                kernel=KERNEL,
+                dimension=self.encoder.dimension,
+                budget=self.policy.budget.queries_a_year,
+            )
+            self._grounds = (stamp, standing)
+        return self._grounds[1]
+
+    def stored(self) -> StoredCohort | None:
+        """The silo's patients as they are now; None before the first import."""
+        if not (self.workspace.cohort_folder / "manifest.json").is_file():
+            return None
+        return load(self.workspace.cohort_folder)
+
+    def close_withdrawn(self) -> None:
+        """Close the rows of everybody whose consent to matching no longer holds."""
+        stored = self.stored()
+        patients = allowed(stored, self._today()).patients if stored else ()
+        closed = self.keeper.close_for(
+            [patient.id for patient in patients],
+            alone=[patient.id for patient in patients if patient.consent.alone],
+        )
+        self.epochs.close_rows(closed)
+        if closed:
+            LOG.info("closed %d rows after a consent ended", sum(len(rows) for rows in closed.values()))
+
+    def _patients(self) -> Matchable:
+        stored = self.stored()
+        if stored is None:
+            raise AgentError("no patients were imported yet", remedy="run phenofed silo import")
+        return matchable(self.workspace, self.standing().registry, stored, self.encoder, self._today())
+
+    def _ask(self, silo: str, topic: str, body: bytes, seconds: float) -> bytes:
+        return self.link.request(silo, topic, body, deadline=seconds)
+
+
+def _encoder(workspace: Workspace, policy: SiloPolicy) -> PhotoEncoder:
+    if policy.model is None:
+        policy_file = workspace.folder / "policy.yaml"
+        raise AgentError(
+            "the policy names no model", remedy=f"give model.release and model.backbone in {policy_file}"
+        )
+    release = read_release(policy.model.release)
+    detector = Detector(policy.detector.path, policy.detector.sha256) if policy.detector else None
+    encoder = ReleasedEncoder(release, policy.model.backbone.path)
+    return PhotoEncoder(encoder, detector, workspace.gallery_folder / "encodings.safetensors")

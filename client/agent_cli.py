@@ -1,0 +1,143 @@
+"""``phenofed silo up|status|budget|keys|epoch``: run the hospital's agent, and ask it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Folder = Annotated[
+    Path, typer.Argument(envvar="PHENOFED_WORKSPACE", help="The silo's workspace.", metavar="WORKSPACE")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class KeyAction(StrEnum):
+    """What is done with the hospital's query keys."""
+
+    SHOW = "show"
+    ROTATE = "rotate"
+    WIPE = "wipe"
+
+
+def add_to(silo: typer.Typer) -> None:
+    """Offer the agent's commands under ``phenofed silo``."""
+    for command in (up, status, budget, keys, epoch, down):
+        silo.command()(command)
+
+
+def up(
+    workspace: Folder,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes for encrypted answers.")] = 2,
+    verbose: Annotated[bool, typer.Option(help="Log every request, by user and topic; never a patient.")] = False,
+) -> None:
+    """Run the silo's agent until Ctrl-C: answer other hospitals, and serve phenofed rank here.
+
+    One outbound connection to the relay; nothing listens on the network.
+    """
+    from client.agent import Agent
+    from client.workspace import Workspace
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    console = Console(stderr=True)
+    agent = Agent(Workspace(workspace), workers=workers)
+    try:
+        agent.start()
+        console.print(f"The agent of {agent.workspace.name} serves. Stop it with Ctrl-C.", highlight=False)
+        agent.wait()
+    finally:
+        agent.close()
+
+
+def status(workspace: Folder, as_json: AsJson = False) -> None:
+    """Show whether the agent is connected, who is there, and which gallery epoch is open."""
+    answer = _call(workspace, "status")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    table = Table(show_header=False, title=f"Silo {answer['name']}", title_justify="left")
+    table.add_row(
+        "relay", "connected" if answer["connected"] else f"not connected: {answer['why_not'] or 'trying'}"
+    )
+    table.add_row("present", ", ".join(answer["present"]) or "nobody else")
+    table.add_row("release", answer["release"])
+    opened = answer["epoch"]
+    if opened is None:
+        table.add_row("gallery epoch", f"none is open{': ' + why if (why := answer['last_refusal']) else ''}")
+    else:
+        table.add_row(
+            "gallery epoch", f"{opened['number']}, {opened['kernel']} kernel, profile {opened['profile']}"
+        )
+        table.add_row("your panels", "; ".join(", ".join(panel) for panel in opened["panels"]))
+        table.add_row("waiting", ", ".join(opened["waiting"]) or "nobody")
+        table.add_row("answerable", f"{opened['answerable']} of {opened['syndromes']} syndromes")
+    if answer["unconfined"]:
+        table.add_row("warning", f"this machine cannot confine workers with {', '.join(answer['unconfined'])}")
+    Console().print(table)
+
+
+def budget(workspace: Folder, as_json: AsJson = False) -> None:
+    """Forecast when each hospital's budget of questions is used up, and say what is left for this one."""
+    answer = _call(workspace, "budget")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    console, limit = Console(), answer["queries_a_year"]
+    left = "no limit" if answer["left_to_ask"] is None else f"{answer['left_to_ask']} questions"
+    console.print(
+        f"Profile {answer['profile']}: {limit or 'no limit of'} questions a hospital, syndrome and rolling year. "
+        f"Left to ask from here: {left}.",
+        highlight=False,
+    )
+    table = Table("hospital", "syndrome first used up", "left", "a day", "used up on")
+    for item in answer["queriers"]:
+        table.add_row(
+            item["querier"],
+            item["lineage"],
+            str(item["remaining"]),
+            f"{item['a_day']:.2f}",
+            item["exhausted"] or "not within a year",
+        )
+    console.print(table if answer["queriers"] else "Nobody has asked this silo yet.")
+
+
+def keys(
+    workspace: Folder,
+    action: Annotated[KeyAction, typer.Argument(help="show, rotate or wipe.")] = KeyAction.SHOW,
+    as_json: AsJson = False,
+) -> None:
+    """Show, rotate or wipe the homomorphic keys that this hospital asks with."""
+    answer = _call(workspace, "keys", action=action.value)["keys"]
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+    elif answer is None:
+        typer.echo("There are no query keys; the next question makes them.")
+    else:
+        typer.echo(f"Query keys {answer['number']}, made on {answer['made']}\n{answer['words']}")
+
+
+def epoch(workspace: Folder) -> None:
+    """Open a gallery epoch now, with the hospitals that are present, before the weekly one is due."""
+    answer = _call(workspace, "epoch")
+    typer.echo(f"Gallery epoch {answer['number']} is open with {', '.join(answer['silos'])}.")
+
+
+def down(workspace: Folder) -> None:
+    """Stop the agent of this workspace."""
+    _call(workspace, "stop")
+    typer.echo("The agent stops.")
+
+
+def _call(folder: Path, operation: str, **values: Any) -> dict[str, Any]:
+    from client.local_socket import call
+    from client.workspace import Workspace
+
+    return call(Workspace(folder).socket_path, operation, values)

@@ -1,0 +1,27 @@
+"""What ``phenofed rank --keep`` leaves in the workspace: crops, embedding and list of one patient, and no more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.numpy import save
+
+from client.ranking_list import RankingList
+from common.storage import sha256_bytes, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from client.encoder import Portrait
+
+
+def keep_portrait(folder: Path, portrait: Portrait, ranking: RankingList) -> Path:
+    """Write them for the owner's eyes alone; the folder, named by a hash of the reference."""
+    kept = folder / sha256_bytes(ranking.patient.encode())[:16]
+    write_bytes(
+        kept / "portrait.safetensors",
+        save({"crops": portrait.crops, "embedding": portrait.embedding}),
+        private=True,
+    )
+    write_text(kept / "ranking.json", json.dumps(ranking.to_json(), indent=1) + "\n", private=True)
+    return kept
