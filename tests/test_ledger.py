@@ -267,11 +267,9 @@ def test_a_change_that_was_cut_off_is_undone(ledger: Ledger, path: Path) -> None
     )
     spend(ledger, 100)
     ledger.close()
-    before = path.stat().st_size
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False)
-    # Half a change lies in the file, and the way back in the journal.
-    assert path.stat().st_size > before
-    assert path.with_name("ledger-journal").stat().st_size > 0
+    # Most of the change is on disk, in the log, and was never finished.
+    assert path.with_name("ledger-wal").stat().st_size > 100 * 4000
     again = Ledger(path, today=lambda: DAY)
     assert again.remaining(A, LINEAGES, STANDARD) == 28
     assert again.counts_sent(0) is None
@@ -368,7 +366,20 @@ def test_the_file_is_its_owners_alone_while_open_and_in_the_middle_of_a_change(l
 def test_every_change_is_synchronous(ledger: Ledger) -> None:
     with ledger.file.read() as rows:
         assert rows.execute("PRAGMA synchronous").fetchone()[0] == 2
-        assert rows.execute("PRAGMA journal_mode").fetchone()[0] == "truncate"
+        assert rows.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_a_backup_holds_what_is_still_in_the_log(ledger: Ledger, path: Path, clock: Clock) -> None:
+    spend(ledger, 100)
+    copied = path.with_name("backup")
+    ledger.file.copy(copied)
+    spend(ledger, 10)
+    backup = Ledger(copied, today=clock)
+    assert backup.remaining(A, LINEAGES, STANDARD) == 28
+    backup.close()
+    assert stat.S_IMODE(copied.stat().st_mode) == 0o600
+    with pytest.raises(AgentError, match="exists already"):
+        ledger.file.copy(path)
 
 
 def test_a_missing_ledger_is_not_made_anew_by_itself(path: Path) -> None:
