@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from common.consortium.identity import Member
 from common.encryption import EncryptedRanker, frames, worker
 from common.encryption.key_epoch import KeyEpoch
 from common.encryption.worker import Worker, private_folder
+from common.encryption.worker_pool import WorkerPool
 from common.errors import EncryptionError
 from common.ranking.kernel import linear
 from tests.encryption_consortium import Consortium
@@ -37,6 +39,48 @@ def test_a_killed_worker_is_one_refused_request_and_a_new_worker():
         assert world.asking.scores(query, found) == pytest.approx(world.expected(), abs=1e-4)
         assert silo.process_id not in (None, first)
         assert silo.generation == 2
+
+
+def test_a_hang_in_the_middle_of_a_query_is_one_refused_query():
+    with Worker("querier") as own, Worker("silo") as silo:
+        world = Consortium(own, silo)
+        query = world.ask()
+        silo._seconds = 0.2
+        os.kill(silo.process_id, signal.SIGSTOP)
+        with pytest.raises(EncryptionError, match="in time"):
+            world.answer("a", query.envelope)
+        silo._seconds = 60
+        found = world.answers(query)
+        assert world.asking.scores(query, found) == pytest.approx(world.expected(), abs=1e-4)
+
+
+def test_a_pool_answers_several_queries_at_once_with_a_process_each():
+    with Worker("querier") as own, WorkerPool("silo", count=2) as pool:
+        world = Consortium(own, pool)
+        queries = [world.ask() for _ in range(4)]
+        assert [one.generation for one in pool._workers] == [1, 0]
+        together = threading.Barrier(2)
+        ask_worker = Worker.call
+
+        def meet(self, *parts, **needs):
+            together.wait(30)
+            return ask_worker(self, *parts, **needs)
+
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as threads:
+            patch.setattr(pool._workers[0], "call", meet.__get__(pool._workers[0]))
+            patch.setattr(pool._workers[1], "call", meet.__get__(pool._workers[1]))
+            found = list(threads.map(lambda query: world.answer("a", query.envelope), queries))
+        assert [one.generation for one in pool._workers] == [1, 1]
+        assert found == [world.answer("a", query.envelope) for query in queries]
+        for query in queries:
+            answers = world.answers(query)
+            assert world.asking.scores(query, answers) == pytest.approx(world.expected(), abs=1e-4)
+        for name in world.silos:
+            world.silos[name].retire("1")
+            world.silos[name].drop_keys(world.key_id)
+        assert not any(one._kept or one._present for one in pool._workers)
+    with pytest.raises(EncryptionError, match="pool of 0"):
+        WorkerPool("silo", count=0)
 
 
 def test_a_queriers_worker_that_died_opens_its_sealed_keys_again():
@@ -168,7 +212,8 @@ def refused(action):
         return True
     return False
 network = [lambda: socket.socket(), lambda: socket.create_server(("127.0.0.1", 0))]
-programs = [lambda: os.execv(sys.executable, [sys.executable, "-c", ""])]
+network += [lambda: socket.socket(socket.AF_UNIX), lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)]
+programs = [lambda: os.execv(sys.executable, [sys.executable, "-c", ""]), lambda: os.kill(os.getppid(), 0)]
 files = [lambda: open("/etc/hostname").read(), lambda: open(sys.argv[2], "w"), lambda: os.listdir("/")]
 if "seccomp" not in missing:
     assert all(map(refused, network + programs))
@@ -188,6 +233,26 @@ def test_a_confined_process_has_no_network_no_files_and_little_memory(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=60)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("confined")
+
+
+def test_a_running_worker_is_confined_and_holds_nothing_but_its_pipes():
+    with Worker("silo") as silo:
+        silo.start()
+        process = Path("/proc") / str(silo.process_id)
+        status = (process / "status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert ("Seccomp:\t2" in status) == ("seccomp" not in silo.unconfined)
+        open_files = {os.readlink(handle).split(":")[0] for handle in (process / "fd").iterdir()}
+        assert open_files == {"pipe", "/dev/null"}
+
+
+def test_what_a_machine_cannot_confine_is_said(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import platform; platform.machine = lambda: 'riscv64'")
+    monkeypatch.setattr(worker, "_ROOT", f"{tmp_path}{os.pathsep}{worker._ROOT}")
+    with Worker("silo") as silo:
+        assert silo.unconfined == ()
+        silo.start()
+        assert "seccomp" in silo.unconfined
 
 
 def test_a_process_that_computes_too_long_is_ended_by_the_system():

@@ -13,7 +13,7 @@ from common.encryption.layout import Layout
 from common.encryption.masks import mask_key, transcript
 from common.encryption.panel import Panel, pair_key
 from common.encryption.served_gallery import ServedGallery
-from common.encryption.worker import Worker
+from common.encryption.worker import Workers
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class AcceptedQuery:
     message_id: bytes
     bound_to: bytes
 
-    def answer(self, served: ServedGallery, worker: Worker) -> bytes:
+    def answer(self, served: ServedGallery, worker: Workers) -> bytes:
         """The answer out of a state of the gallery, sanitised, masked and signed.
 
         Raises:

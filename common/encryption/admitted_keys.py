@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from common.encryption.envelope import unseal
 from common.encryption.key_epoch import KeyEpoch
 from common.encryption.refusal import refused
-from common.encryption.worker import Worker
+from common.encryption.worker import Workers
 
 KEPT = 2
 """Key epochs kept for a querier and its parameters: the newest, and the one before for queries on their way."""
@@ -27,7 +27,7 @@ class QuerierKeys:
 class AdmittedKeys:
     """Keys by their id. May be used from several threads at once."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Workers) -> None:
         self._worker = worker
         self._held: dict[bytes, QuerierKeys] = {}
         self._changing = threading.Lock()

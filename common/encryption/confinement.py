@@ -1,4 +1,5 @@
-"""What a worker process may do: little memory and time, no core dump, no network, no files but its own folder.
+"""What a worker process may do: little memory and time, no core dump, no network, no other process, and no
+files but its own folder.
 
 Limits are set for every process. The system-call filter (seccomp) and the file rules (Landlock) need Linux on
 x86-64 or arm64; elsewhere ``confine`` says which of them it could not set.
@@ -18,10 +19,10 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # errno EPERM
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER, _ARCHITECTURE = 0, 4
 
-# socket, connect, sendto, bind, listen, accept, execve, execveat, ptrace, process_vm_readv and _writev,
-# io_uring_setup
-_X86_64 = (0xC000003E, (41, 42, 44, 49, 50, 43, 59, 322, 101, 310, 311, 425))
-_ARM64 = (0xC00000B7, (198, 203, 206, 200, 201, 202, 221, 281, 117, 270, 271, 425))
+# socket, connect, sendto, bind, listen, accept, execve, execveat, ptrace, process_vm_readv and _writev, kill,
+# tkill, tgkill, pidfd_send_signal, pidfd_getfd, io_uring_setup
+_X86_64 = (0xC000003E, (41, 42, 44, 49, 50, 43, 59, 322, 101, 310, 311, 62, 200, 234, 424, 438, 425))
+_ARM64 = (0xC00000B7, (198, 203, 206, 200, 201, 202, 221, 281, 117, 270, 271, 129, 130, 131, 424, 438, 425))
 _X32_BIT = 0x40000000
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _LANDLOCK_PATH = 444, 445, 446, 1

@@ -12,7 +12,7 @@ from functools import cached_property
 from common.encryption.gallery_rows import GalleryRows
 from common.encryption.layout import Layout
 from common.encryption.sanitise import Noise
-from common.encryption.worker import Worker
+from common.encryption.worker import Workers
 from common.errors import EncryptionError
 
 
@@ -35,7 +35,7 @@ class ServedGallery:
         """The worker's name for each gallery: by its content, so that no version can be mistaken for another."""
         return {layout: f"gallery/{_digest(layout, rows)}" for layout, rows in self.galleries.items()}
 
-    def prepare(self, worker: Worker) -> None:
+    def prepare(self, worker: Workers) -> None:
         """Have every gallery prepared.
 
         Raises:
@@ -54,7 +54,7 @@ class ServedGallery:
                 worker.forget(name)
             raise
 
-    def forget(self, worker: Worker) -> None:
+    def forget(self, worker: Workers) -> None:
         """Let the worker drop what ``prepare`` had it prepare."""
         for name in self.names.values():
             worker.forget(name)

@@ -26,7 +26,7 @@ from common.encryption.panel import Panel
 from common.encryption.refusal import refused
 from common.encryption.sanitise import Noise
 from common.encryption.served_gallery import ServedGallery
-from common.encryption.worker import Dropped, Worker
+from common.encryption.worker import Dropped, Workers
 from common.errors import DisclosureError, EncryptionError
 
 
@@ -38,7 +38,7 @@ class SiloSession:
         worker: where tenseal runs; the silos of a simulation may share one.
     """
 
-    def __init__(self, member: Member, worker: Worker) -> None:
+    def __init__(self, member: Member, worker: Workers) -> None:
         self._member, self._worker = member, worker
         self._keys = AdmittedKeys(worker)
         self._served: dict[str, ServedGallery] = {}

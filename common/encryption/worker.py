@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from common.encryption import frames
 from common.errors import EncryptionError
@@ -44,6 +44,19 @@ class Dropped(EncryptionError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Dropped, ())
+
+
+class Workers(Protocol):
+    """One worker, or several that stand in for each other (``worker_pool``)."""
+
+    def call(self, *parts: bytes, needs: Sequence[str] = ()) -> list[bytes]:
+        """See ``Worker.call``."""
+
+    def setup(self, name: str, *parts: bytes) -> None:
+        """See ``Worker.setup``."""
+
+    def forget(self, name: str) -> None:
+        """See ``Worker.forget``."""
 
 
 @dataclass
@@ -113,13 +126,16 @@ class Worker:
             EncryptionError: as ``call``; nothing is kept.
         """
         with self._lock:
-            kept = self._kept.get(name) or _Kept(parts)
-            if not kept.holders:
+            if name not in self._kept:
                 self._begin()
                 self._ask(parts)
                 self._present.add(name)
-            kept.holders += 1
-            self._kept[name] = kept
+            self._hold(name, parts)
+
+    def keep(self, name: str, *parts: bytes) -> None:
+        """``setup`` without asking before a request needs it."""
+        with self._lock:
+            self._hold(name, parts)
 
     def forget(self, name: str) -> None:
         """Undo one ``setup`` of this name; the process drops it with the last."""
@@ -151,6 +167,9 @@ class Worker:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _hold(self, name: str, parts: tuple[bytes, ...]) -> None:
+        self._kept.setdefault(name, _Kept(parts)).holders += 1
 
     def _begin(self) -> None:
         if self._process is not None:
