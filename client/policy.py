@@ -7,31 +7,29 @@ Paths in the file are relative to it. A comment for every key stands in deploy/p
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from common.config import Settings, load
+from common.consortium.fields import split_address
 from common.models.specs import BackboneSpec
 from common.privacy.disclosure import Profile, by_name
 
 ROWS_A_YEAR = 16
 
-_PROXY = re.compile(r"https?://([^\s/@:]+(:[^\s/@]*)?@)?[A-Za-z0-9.\[\]:-]+:[0-9]{1,5}/?")
 
-
-def _check_proxy(url: str) -> str:
-    if not _PROXY.fullmatch(url):
-        raise ValueError("a proxy is written as http://HOST:PORT")
-    return url
+def _proxy_address(text: str) -> str:
+    address = text.removeprefix("http://").removesuffix("/")
+    split_address(address)
+    return address
 
 
 class RelayAccess(Settings):
-    """How the relay is reached. ``proxy``: an HTTP proxy that allows CONNECT, or None."""
+    """How the relay is reached. ``proxy``: HOST:PORT of an HTTP proxy that allows CONNECT, or None."""
 
-    proxy: Annotated[str, AfterValidator(_check_proxy)] | None = None
+    proxy: Annotated[str, AfterValidator(_proxy_address)] | None = None
 
 
 class Allowed(Settings):

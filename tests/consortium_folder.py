@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from client import cli as silo
+from common.consortium.words import fingerprint_words, key_fingerprint
 from common.errors import PhenofedError
 from deploy import cli as consortium
+from deploy.folder import ConsortiumFolder
 
 SYNDROMES = (
     "OMIM:122470,Cornelia de Lange syndrome 1,ORPHA:199,NIPBL,PS122470,",
@@ -64,11 +67,9 @@ def found_consortium(folder: Path, *, relay: str = "127.0.0.1:9443") -> Path:
 
 def add_silo(folder: Path, name: str) -> Path:
     """The workspace of a new member that has joined; beside it lies its key file."""
-    workspace, operator = folder / name, folder / "operator"
-    contact = f"faces@{name}.example"
-    done("silo", "init", workspace, "--name", name, "--contact", contact, "--key-file", folder / f"{name}.key")
+    workspace, operator = new_silo(folder, name, name), folder / "operator"
     done("consortium", "add", operator, workspace / "request.json", "--yes")
-    done("silo", "join", workspace, operator / "kits" / f"{name}.zip", "--yes")
+    done("silo", "join", workspace, kit_of(folder, name), "--yes")
     return workspace
 
 
@@ -79,5 +80,30 @@ def make_consortium(
     operator = found_consortium(folder, relay=relay)
     workspaces = {name: add_silo(folder, name) for name in names}
     for workspace in workspaces.values():
-        done("silo", "join", workspace, operator / "kits" / "everybody.zip")
+        done("silo", "join", workspace, kit_of(folder, "everybody"))
     return workspaces, operator / "relay"
+
+
+def copy_consortium(made: Path, folder: Path) -> Path:
+    """A copy that a test may change of what ``make_consortium`` put into ``made``."""
+    shutil.copytree(made, folder)
+    for path in (*folder.glob("*/consortium.json"), *folder.glob("*/workspace.json")):
+        path.write_text(path.read_text().replace(str(made), str(folder)))
+    return folder
+
+
+def new_silo(folder: Path, place: str, name: str) -> Path:
+    """The workspace of a hospital that has asked for nothing yet."""
+    workspace, mail = folder / place, f"faces@{name}.example"
+    done("silo", "init", workspace, "--name", name, "--contact", mail, "--key-file", folder / f"{place}.key")
+    return workspace
+
+
+def kit_of(folder: Path, name: str) -> Path:
+    """The kit of a member, or the one for everybody."""
+    return folder / "operator" / "kits" / f"{name}.zip"
+
+
+def words_of(folder: Path) -> str:
+    """The words of the offline key."""
+    return fingerprint_words(key_fingerprint(ConsortiumFolder(folder / "operator").offline_key))

@@ -158,6 +158,11 @@ def test_a_budget_can_only_be_stricter(tmp_path: Path) -> None:
         policy(tmp_path, "{profile: strict, budget: {queries_a_year: 33}}")
 
 
+@pytest.mark.parametrize("text", ["proxy.example:3128", "http://proxy.example:3128/"])
+def test_a_proxy_may_be_written_as_an_address_or_as_a_url(tmp_path: Path, text: str) -> None:
+    assert policy(tmp_path, f"relay: {{proxy: '{text}'}}").relay.proxy == "proxy.example:3128"
+
+
 def test_paths_of_a_policy_are_relative_to_it(tmp_path: Path) -> None:
     text = """
 model:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -65,7 +66,7 @@ class Roster:
         """The digest of the version before, empty for the first."""
         return self._statement.previous
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """(64 hexadecimal digits) what names this version."""
         return self._statement.digest

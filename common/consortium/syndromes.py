@@ -7,6 +7,7 @@ when an entry is renamed, and the parts of a split share it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,8 +70,7 @@ class Registry:
     earlier: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        keys = [entry.key for entry in self.entries]
-        twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+        twice = sorted(key for key, count in Counter(e.key for e in self.entries).items() if count > 1)
         if twice:
             raise ConfigError(f"the registry has {', '.join(twice)} twice", remedy="give each disorder one key")
 
