@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from common.encryption.answers import MemoryAnswers
+from common.encryption.closed_rows import sealed_bytes
 from common.encryption.envelope import HEADER_BYTES, SIGNATURE_BYTES
 from common.encryption.gallery_rows import GalleryRows
 from common.encryption.key_epoch import KeyEpoch
@@ -21,6 +22,7 @@ from common.errors import EncryptionError
 from tests.encryption_panel import Layout, silo_panel, unit
 
 LAYOUT = Layout(64, 20, 8)
+SEALED = sealed_bytes(LAYOUT.rows)
 WRAP = bytes(range(32))
 NAMES = ("a", "b", "c")
 REFUSED = str(refused())

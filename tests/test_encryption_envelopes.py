@@ -12,6 +12,7 @@ import pytest
 
 from common.consortium.identity import Member
 from common.encryption import residues
+from common.encryption.closed_rows import closed_key, seal_closed
 from common.encryption.envelope import HEADER_BYTES, NOTHING, Kind, Terms, seal, unseal
 from common.encryption.key_epoch import KeyEpoch
 from common.encryption.parameters import LINEAR
@@ -20,6 +21,7 @@ from common.encryption.sizes import query_bytes
 from common.encryption.worker import Worker
 from common.errors import EncryptionError
 from tests.encryption_consortium import (
+    SEALED,
     Consortium,
     assert_refused,
     message_id_of,
@@ -77,7 +79,7 @@ def test_a_sum_out_of_range_is_refused(world, query):
     """One silo signs noise, its closed rows in order: the sum decrypts to nothing that scores could be."""
     found = world.answers(query)
     payload = payload_of(found["c"])
-    zeros = bytes(len(payload) - 43) + payload[-43:]
+    zeros = bytes(len(payload) - SEALED) + payload[-SEALED:]
     forged = seal(zeros, world.answer_terms(), world.members["c"], query.bound_to)
     world.asking.scores(
         query, {**found, "c": seal(payload, world.answer_terms(), world.members["c"], query.bound_to)}
@@ -96,7 +98,7 @@ def test_keys_of_another_querier_are_refused(world):
 
 
 def test_keys_that_were_exchanged_under_the_signature_are_refused(world):
-    silo, payload = world.silos["a"], bytearray(payload_of(world.asking.keys))
+    silo, payload = SiloSession(world.members["a"], world.worker), bytearray(payload_of(world.asking.keys))
     payload[100] ^= 1
     exchanged = seal(bytes(payload), world.epoch.keys_terms(), world.querier, world.key_id)
     assert_refused(silo.admit_keys, world.epoch, exchanged)
@@ -164,6 +166,10 @@ def test_an_old_answer_is_refused_even_where_no_mask_would_show_it(world):
         for one in (first, second)
     )
     assert_refused(world.asking.scores, second, {"a": old})
+    key = closed_key(world.members["a"], world.querier.card, second.bound_to)
+    payload = payload_of(old)[:-SEALED] + seal_closed([], 20, key)
+    fitted = seal(payload, world.answer_terms(alone), world.members["a"], first.bound_to)
+    assert_refused(world.asking.scores, second, {"a": fitted})
     assert world.asking.scores(second, {"a": new}).shape == (3, 20)
 
 

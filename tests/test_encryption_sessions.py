@@ -25,6 +25,7 @@ from common.errors import DisclosureError, EncryptionError
 from tests.encryption_consortium import (
     LAYOUT,
     NAMES,
+    SEALED,
     WRAP,
     Consortium,
     assert_refused,
@@ -120,6 +121,15 @@ def test_a_gallery_is_prepared_once_for_all_queriers_and_key_epochs(world, silo)
         query = querier.ask(world.probes, world.panel)
         silo.answer(query.envelope, panel=world.panel, key_id=querier.key_id, answers=silo.account)
     assert silo.worker.commands == [b"keys", b"answer", b"answer"]
+    silo.drop_keys(key_id)
+
+
+def test_a_query_under_one_key_epoch_is_no_query_under_another(world, silo):
+    later = KeyEpoch(world.querier.card, 2, (LAYOUT,))
+    key_id = silo.admit_keys(later, QuerierSession(world.querier, later, world.own, wrap=WRAP).keys)
+    query = world.ask()
+    assert_refused(silo.answer, query.envelope, panel=world.panel, key_id=key_id, answers=silo.account)
+    assert ask_silo(world, silo, query)
     silo.drop_keys(key_id)
 
 
@@ -392,7 +402,7 @@ class TestClosedRows:
         sessions["a"].close_rows("closing", [2])
         query, other = world.ask(panel), world.ask(panel)
         found, elsewhere = (self.answers(world, sessions, one) for one in (query, other))
-        terms, size = world.answer_terms(panel), 31
+        terms, size = world.answer_terms(panel), SEALED
         for name in "ab":
             good = payload_of(found[name])
             stolen = payload_of(elsewhere[name])[-size:]
@@ -410,6 +420,6 @@ class TestClosedRows:
         found = self.answers(world, sessions, query)
         own = payload_of(found["a"])
         key = closed_key(world.members["a"], world.querier.card, query.bound_to)
-        silent = own[:-31] + seal_closed([], 20, key)
+        silent = own[:-SEALED] + seal_closed([], 20, key)
         forged = seal(silent, world.answer_terms(panel), world.members["a"], query.bound_to)
         assert_refused(world.asking.scores, query, {**found, "a": forged})

@@ -1,9 +1,8 @@
-"""The kernels of ``common.ranking`` under CKKS: hospitals answer an encrypted query, and only the querier reads the
-sum.
+"""The kernels of ``common.ranking`` under CKKS: hospitals answer an encrypted query, and the querier reads a sum.
 
-``querier_session`` and ``silo_session`` are the two sides of the protocol, ``key_epoch``, ``panel`` and ``envelope``
-what they agree on; ``EncryptedRanker`` runs all of it in one place for simulations. Imports common only. TenSEAL is
-loaded nowhere but in the worker processes that ``worker`` starts, through ``seal``.
+``querier_session`` and ``silo_session`` are the two sides of the protocol; ``key_epoch``, ``panel``, ``envelope``
+are what they agree on; ``EncryptedRanker`` runs all of it in one place for simulations. Imports common only.
+TenSEAL is loaded nowhere but in the worker processes that ``worker`` starts, through ``seal``.
 """
 
 from __future__ import annotations
