@@ -111,6 +111,8 @@ MEANING = {
     "federation.quorum": "Valid updates below which a round is discarded.",
     "federation.max_update_norm": "Largest Euclidean norm of an update; a larger one is refused.",
     "federation.patient_cap": "Largest weight of one silo in the mean.",
+    "federation.ray_address": "`ray`: host:port of a Ray cluster that runs already, for several machines. All of "
+    "them need phenofed and the run's folder under the same path; empty stays on this machine.",
     "federation.clients_at_once": "`ray`: silos that train at the same time.",
     "federation.gpus_per_client": "`ray`: share of a GPU for each silo, which then trains on it.",
     "ranking.views": "Test-time views of a photo: 1 as it is, 2 with its mirror image, 4 with both in grey too.",

@@ -140,7 +140,7 @@ def engine(scenario: Scenario) -> Engine:
     from simulations.engines.ray import RayEngine
 
     settings = scenario.federation
-    return RayEngine(clients_at_once=settings.clients_at_once, gpus_per_client=settings.gpus_per_client)
+    return RayEngine(settings.clients_at_once, settings.gpus_per_client, settings.ray_address)
 
 
 def _rank(

@@ -59,7 +59,7 @@ Source = Annotated[SyntheticCohort | GmdbCohort | StoredCohort, Field(discrimina
 
 
 class Federation(Settings):
-    """How the rounds run. ``clients_at_once`` and ``gpus_per_client`` concern the ray engine alone.
+    """How the rounds run. ``clients_at_once``, ``gpus_per_client``, ``ray_address`` concern the ray engine alone.
 
     A silo for which a GPU, or a share of one, was set aside trains on it; without, it trains on the processor.
     """
@@ -71,6 +71,7 @@ class Federation(Settings):
     patient_cap: Annotated[int, Field(ge=1)] | None = None
     clients_at_once: Annotated[int, Field(ge=1)] = 2
     gpus_per_client: Annotated[float, Field(ge=0, le=1)] = 0.0
+    ray_address: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\[\]:-]+:[0-9]{1,5}$")] | None = None
 
 
 class Ranking(Settings):

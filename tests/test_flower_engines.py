@@ -7,13 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from common.errors import ConfigError
 from common.records import digest
 from server import checkpoints
+from simulations.engines.cluster import Cluster, look
 from simulations.folder import RunFolder
 from simulations.running import Run, run
 
@@ -27,17 +31,51 @@ QUIET = {
 }
 
 
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a Ray cluster of one machine, in a session of its own and ended with all it started."""
+    port = _free_port()
+    command = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--include-dashboard=false", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}"]
+    with (tmp_path / "cluster.log").open("wb") as said:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={tempfile.mkdtemp(prefix='phenofed-ray-')}"],
+            env=os.environ | QUIET | {"PYTHONPATH": str(ROOT)},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while head.poll() is None and time.monotonic() < deadline:
+            try:
+                look(f"127.0.0.1:{port}")
+                break
+            except ConfigError:
+                time.sleep(0.5)
+        yield f"127.0.0.1:{port}"
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["started here", "a cluster that runs already"])
 def test_ray_gives_the_same_model_as_inline(
-    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    elsewhere: bool,
 ) -> None:
     for key, value in QUIET.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    address = request.getfixturevalue("cluster") if elsewhere else None
     scenario = finished.scenario
     changed = scenario.model_copy(
         update={
             "modes": ("pretrained", "federated"),
-            "federation": scenario.federation.model_copy(update={"engine": "ray"}),
+            "federation": scenario.federation.model_copy(update={"engine": "ray", "ray_address": address}),
             "encryption": scenario.encryption.model_copy(update={"enabled": False}),
         }
     )
@@ -49,6 +87,19 @@ def test_ray_gives_the_same_model_as_inline(
         assert checkpoint.round == scenario.training.rounds
         models.append(digest(checkpoint.parameters))
     assert models[0] == models[1]
+
+
+def test_a_cluster_that_nobody_answers_for_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="no Ray cluster answers"):
+        look(f"127.0.0.1:{_free_port()}")
+
+
+def test_what_no_machine_of_a_cluster_has_is_refused() -> None:
+    cluster = Cluster(cores=(16, 4), gpus=(1.0, 0.0))
+    assert cluster.share(4, 0.5) == 5
+    assert cluster.share(1, 1.0) == 16, "a client never spans machines"
+    with pytest.raises(ConfigError, match="no machine of the cluster"):
+        Cluster(cores=(16,), gpus=(0.0,)).share(2, 0.5)
 
 
 def test_flwr_run_works_from_the_checkout(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import Context
 from flwr.simulation import run_simulation
@@ -25,25 +26,30 @@ from server import checkpoints
 from server.checkpoints import Checkpoint
 from server.rounds import OnRound
 from simulations.engines import OpenSilo
+from simulations.engines.cluster import look
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs ``clients_at_once`` silos in parallel, each on an equal share of the cores and ``gpus_per_client``."""
+    """Runs ``clients_at_once`` silos in parallel, each on an equal share of the cores and ``gpus_per_client``.
+
+    ``address``: host:port of a Ray cluster that runs already, for several machines. They must all have this
+    package, and the run's folder under the same path; None stays on this machine.
+    """
 
     clients_at_once: int = 2
     gpus_per_client: float = 0.0
+    address: str | None = None
 
     def __call__(self, run: Coordination, open_silo: OpenSilo, *, on_round: OnRound) -> Checkpoint:
         """Lead ``run``; ``open_silo`` must be picklable and hashable.
 
         Raises:
-            ConfigError: GPUs are asked for that this machine does not have.
+            ConfigError: GPUs are asked for that no machine has, or no cluster answers.
             TrainingError: Ray or a round ended the run early.
         """
         be_quiet()
-        self._check_gpus()
-        cores = os.cpu_count() or 1
+        started, cores = self._resources()
         failures: list[PhenofedError] = []
         # Flower announces that a future version replaces this entry point; 1.41 is pinned.
         logging.getLogger("flwr").setLevel(logging.ERROR)
@@ -54,11 +60,8 @@ class RayEngine:
                 client.app.build(functools.partial(_silo, open_silo, run.silos)),
                 num_supernodes=len(run.silos),
                 backend_config={
-                    "init_args": {"num_cpus": cores, "include_dashboard": False, "log_to_driver": False},
-                    "client_resources": {
-                        "num_cpus": max(1, cores // self.clients_at_once),
-                        "num_gpus": self.gpus_per_client,
-                    },
+                    "init_args": {**started, "log_to_driver": False},
+                    "client_resources": {"num_cpus": cores, "num_gpus": self.gpus_per_client},
                 },
             )
         if failures:
@@ -72,10 +75,18 @@ class RayEngine:
             )
         return checkpoint
 
-    def _check_gpus(self) -> None:
-        """Before Ray waits for a GPU that will never come."""
+    def _resources(self) -> tuple[dict[str, Any], int]:
+        """How Ray is started or found, and the cores of each client.
+
+        Looked at before Ray is, which would wait for a GPU or a cluster that never comes.
+        """
+        if self.address is not None:
+            found = look(self.address)
+            return {"address": self.address}, found.share(self.clients_at_once, self.gpus_per_client)
         if self.gpus_per_client > 0:
             find_device("cuda")
+        cores = os.cpu_count() or 1
+        return {"num_cpus": cores, "include_dashboard": False}, max(1, cores // self.clients_at_once)
 
 
 def _silo(open_silo: OpenSilo, names: tuple[str, ...], context: Context) -> SiloOperations:
