@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
 def bench_command(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="training, embedding, import, evaluation, or all.")
+        str | None,
+        typer.Argument(metavar="NAME", help="training, embedding, import, evaluation, ranking, or all."),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
@@ -45,7 +46,7 @@ def bench_command(
     ] = 1,
     listed: Annotated[bool, typer.Option("--list", help="List the benchmarks and exit.")] = False,
 ) -> None:
-    """Measure training, embedding, import or evaluation, on synthetic faces unless told otherwise.
+    """Measure training, embedding, import, evaluation or encrypted ranking, on synthetic data by default.
 
     Times are CPU-seconds of this process and hold on a busy machine too. That needs one thread: several wait
     for each other in a loop, which is counted as work. Working files lie in the system's temporary folder and

@@ -57,6 +57,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "simulations.benchmarks.evaluation",
         "evaluate_s",
     ),
+    "ranking": Benchmark(
+        "a silo's answer to encrypted queries beside TenSEAL's own product",
+        "simulations.benchmarks.ranking",
+        "query_ms",
+    ),
 }
 
 
