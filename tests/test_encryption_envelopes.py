@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from common.consortium.identity import Member
+from common.encryption import envelope as envelopes
 from common.encryption import residues
 from common.encryption.closed_rows import closed_key, seal_closed
 from common.encryption.envelope import HEADER_BYTES, NOTHING, Kind, Terms, seal, unseal
@@ -143,6 +144,14 @@ def test_a_query_is_answered_under_the_keys_that_it_names_only(world, query):
     assert_refused(world.answer, "a", query.envelope, key_id=secrets.token_bytes(32))
 
 
+def test_a_query_of_another_protocol_version_is_refused(world, query, monkeypatch):
+    payload = payload_of(query.envelope)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(envelopes, "VERSION", envelopes.VERSION - 1)
+        old = seal(payload, world.query_terms(), world.querier, secrets.token_bytes(32))
+    assert_refused(world.answer, "a", old)
+
+
 def test_a_query_signed_by_another_member_is_refused(world, query):
     payload = payload_of(query.envelope)
     for sender in (world.members["b"], Member("querier")):
@@ -212,10 +221,10 @@ def test_altered_answers_are_refused_alike(world, query):
     generator = np.random.default_rng(6)
     found = world.answers(query)
     process, tried = world.own.process_id, 0
-    for altered in (*structured(found["b"]), *mutated(found["b"], generator, 350)):
+    for altered in (*structured(found["b"]), *mutated(found["b"], generator, 450)):
         assert_refused(world.asking.scores, query, {**found, "b": altered})
         tried += 1
-    assert tried > 430
+    assert tried > 530
     assert world.own.process_id == process
     assert world.asking.scores(query, found).shape == (3, 20)
 

@@ -18,7 +18,7 @@ from common.encryption.masks import transcript
 from common.encryption.panel import Panel
 from common.encryption.refusal import refused
 from common.encryption.sanitise import NOISE, Noise
-from common.encryption.worker import Worker
+from common.encryption.worker import Workers
 from common.errors import EncryptionError
 
 
@@ -60,7 +60,7 @@ class QuerierSession:
         self,
         member: Member,
         epoch: KeyEpoch,
-        worker: Worker,
+        worker: Workers,
         *,
         wrap: bytes,
         keys: bytes | None = None,
