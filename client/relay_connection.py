@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from client.relay_outbox import Outbox
 from client.relay_stream import Broken, RelayStream
-from common.errors import ConfigError, RelayError
+from common.errors import PhenofedError, RelayError
 from common.transport.backoff import Backoff
 from common.transport.notices import granted
 from common.transport.tls import TlsFiles
@@ -98,7 +98,7 @@ class RelayConnection:
             stream = RelayStream(
                 self._destination.address, self._destination.tls, outgoing, proxy=self._destination.proxy
             )
-        except ConfigError as error:
+        except PhenofedError as error:
             return str(error), False
         self.outbox, self._stream = outbox, stream
         ended = threading.Event()

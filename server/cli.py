@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,8 @@ def up(folder: Folder, log: LogOption = False) -> None:
 
     Example: phenofed coordinator up relay
     """
+    # gRPC reads it when it is loaded, and would print a line for every stranger who knocks.
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if log else "NONE")
     from server.relay_running import running, watch
 
     if log:

@@ -137,8 +137,8 @@ class Relay:
         line = await carry(self._exchange, name, spki, context)
         if line.ended is not None:
             code = _CODES.get(line.ended, grpc.StatusCode.UNAVAILABLE)
-            # To a silo that reads nothing the word does not get through; it is cut off all the same.
-            await asyncio.wait_for(context.abort(code, line.ended.value), timeout=2.0)
+            # Where nothing is read this waits until the connection ends; the exchange has forgotten the silo.
+            await context.abort(code, line.ended.value)
 
     def _identify(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str | None, str]:
         certificates = context.auth_context().get("x509_pem_cert", [])

@@ -14,7 +14,7 @@ class Limits(Settings):
     """Bounds of one silo.
 
     A heartbeat of 20 s keeps a stream through proxies that cut what is idle for 60 s. The rates let
-    a silo send 40 MB of keys to each of twelve others at once, and 500 queries after a pause.
+    a silo send 40 MB of keys to each of twelve others at once, and 2,000 queries after a pause.
     """
 
     heartbeat_seconds: float = Field(default=20.0, gt=0, le=600)
@@ -25,8 +25,8 @@ class Limits(Settings):
     """For one silo from all others."""
     unanswered: int = Field(default=128, ge=1, le=10_000)
     """Requests of one silo that wait for a reply."""
-    requests_a_second: float = Field(default=50.0, gt=0)
-    requests_at_once: int = Field(default=500, ge=1)
+    requests_a_second: float = Field(default=100.0, gt=0)
+    requests_at_once: int = Field(default=2000, ge=1)
     bytes_a_second: float = Field(default=float(16 << 20), gt=0)
     bytes_at_once: int = Field(default=1 << 29, ge=1)
 

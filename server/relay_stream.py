@@ -16,6 +16,8 @@ async def carry(exchange: Exchange, name: str, spki: str, context: grpc.aio.Serv
     Returns:
         The line, no longer attached.
     """
+    # On their own: a first write that is cancelled while it carries them would spoil the end of the stream.
+    await context.send_initial_metadata(())
     awake, over = asyncio.Event(), asyncio.Event()
     line = exchange.attach(name, spki, wake=awake.set, on_end=over.set)
     tasks = [

@@ -86,7 +86,7 @@ def raw_stream(address: str, tls: TlsFiles, outgoing: Iterator[bytes]) -> Iterat
     """A stream to the relay without a link's manners; yields gRPC's call."""
     certificate, key, authority = tls.read()
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority, key, certificate)) as channel:
-        call = channel.stream_stream(f"/{SERVICE}/{METHOD}")(outgoing)
+        call = channel.stream_stream(f"/{SERVICE}/{METHOD}")(outgoing, timeout=PATIENT)
         yield call
         call.cancel()
 

@@ -117,7 +117,8 @@ def test_a_silo_can_answer_only_what_it_was_asked_and_all_of_it() -> None:
     assert not messages(hub.take(a))
     hub.send(a, second)
     hub.send(c, Frame(Kind.ERROR, "c", "a", message_id=ID, status=Status.FAILED))
-    assert not errors(hub.take(a))
+    hub.send(c, reply("c", "a"))
+    assert not [*errors(told := hub.take(a)), *messages(told)]
     hub.send(b, reply("b", "a"))
     assert len(messages(hub.take(a))) == 1
 
@@ -196,6 +197,17 @@ def test_leave_to_send_comes_back_when_frames_leave_or_are_forgotten() -> None:
     credit = [granted(frame) for frame in hub.take(a) if frame.kind is Kind.CREDIT]
     assert sum(credit) == frames[0].size
     assert a.on_the_way["b"] == 0
+
+
+def test_leave_comes_back_for_what_is_refused() -> None:
+    hub = Hub()
+    a = hub.join("a")
+    hub.take(a)
+    frames = request("a", "nobody", 2 * CHUNK)
+    hub.send(a, *frames)
+    told = hub.take(a)
+    assert errors(told) == [Status.UNREACHABLE]
+    assert [granted(frame) for frame in told if frame.kind is Kind.CREDIT] == [frame.size for frame in frames]
 
 
 def test_a_silo_that_sends_without_leave_is_cut_off() -> None:
