@@ -14,8 +14,12 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
+from client.discovery.answering import PREFIX
+from client.discovery.desk import DiscoveryDesk
+from client.discovery.ground import ENCODINGS, FOLDER, Ground
 from client.encoder import PhotoEncoder
 from client.gallery_keeper import GalleryKeeper
 from client.ledger import Ledger
@@ -59,8 +63,8 @@ class Agent:
         self._open = ExitStack()
         self._stopping = threading.Event()
         self._grounds: tuple[tuple[float, ...], Standing] | None = None
-        self.policy: SiloPolicy = workspace.policy()
-        self.encoder = _encoder(workspace, self.policy)
+        self.policy = policy = workspace.policy()
+        self.encoder = _encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
         member = workspace.member()
         ledger_new = not workspace.ledger_path.exists()
         self.ledger = Ledger(workspace.ledger_path, today=today, new=ledger_new)
@@ -100,11 +104,20 @@ class Agent:
             standing=self.standing,
             rank_allowed=lambda: self.policy.allow.rank,
         )
+        unsolved = workspace.folder / FOLDER / ENCODINGS
+        ground = Ground(
+            workspace,
+            ledger=self.ledger,
+            stored=self.stored,
+            encoder=lambda: _encoder(workspace, policy, unsolved),
+            today=today,
+        )
+        self.discovery = DiscoveryDesk(ground, self._ask)
         self.link = RelayLink(
             self.standing().roster.relay,
             workspace.tls,
             workspace.name,
-            self._answering.handle,
+            self._handle,
             proxy=self.policy.relay.proxy,
         )
         self.steward = Steward(workspace.name, self.epochs, self.link, self.standing)
@@ -180,6 +193,12 @@ class Agent:
         self.epochs.close_rows(closed)
         if closed:
             LOG.info("closed %d rows after a consent ended", sum(len(rows) for rows in closed.values()))
+        self.discovery.forget_withdrawn()
+
+    def _handle(self, sender: str, topic: str, body: bytes) -> bytes:
+        """Discovery and ranking are opted out of separately."""
+        side = self.discovery if topic.startswith(PREFIX) else self._answering
+        return side.handle(sender, topic, body)
 
     def _patients(self) -> Matchable:
         stored = self.stored()
@@ -191,7 +210,7 @@ class Agent:
         return self.link.request(silo, topic, body, deadline=seconds)
 
 
-def _encoder(workspace: Workspace, policy: SiloPolicy) -> PhotoEncoder:
+def _encoder(workspace: Workspace, policy: SiloPolicy, cache: Path) -> PhotoEncoder:
     if policy.model is None:
         policy_file = workspace.folder / "policy.yaml"
         raise AgentError(
@@ -200,4 +219,4 @@ def _encoder(workspace: Workspace, policy: SiloPolicy) -> PhotoEncoder:
     release = read_release(policy.model.release)
     detector = Detector(policy.detector.path, policy.detector.sha256) if policy.detector else None
     encoder = ReleasedEncoder(release, policy.model.backbone.path)
-    return PhotoEncoder(encoder, detector, workspace.gallery_folder / "encodings.safetensors")
+    return PhotoEncoder(encoder, detector, cache)

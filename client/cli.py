@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.agent_cli import add_to
+from client.discovery.cli import register as register_discovery
 from common.cohort import cli as cohorts
 from common.errors import AgentError, ConfigError
 
@@ -32,6 +33,7 @@ def application() -> typer.Typer:
         silo.command(epilog=_EPILOG)(command)
     silo.command("import", epilog=_EPILOG)(bring_in)
     add_to(silo)
+    register_discovery(silo)
     return silo
 
 

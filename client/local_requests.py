@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from client.discovery.requests import operations
 from client.kept import keep_portrait
 from client.local_socket import Request
 from client.ranking.querier import MOST_PATIENTS, ConsortiumScores
@@ -37,6 +38,7 @@ class LocalRequests:
             "epoch": self._epoch,
             "keys": self._keys,
             "stop": self._stop,
+            **operations(agent.discovery),
         }
 
     def handle(self, request: Request) -> dict[str, Any]:

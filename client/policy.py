@@ -63,7 +63,7 @@ class DetectorChoice(Settings):
 class Discovery(Settings):
     """``threshold``: least similarity of a possible pair; ``rows_a_year``: patients shown to one partner."""
 
-    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
+    threshold: Annotated[float, Field(ge=0.3, le=1)] = 0.6
     rows_a_year: Annotated[int, Field(ge=0, le=ROWS_A_YEAR)] = ROWS_A_YEAR
 
 

@@ -19,6 +19,7 @@ from common.errors import DisclosureError
 
 _OFFER, _ACCEPTANCE = "discovery offer", "discovery acceptance"
 _MOST = 1 << 16
+_DECIMALS = 2
 _Content = TypeVar("_Content", bound=Record)
 
 
@@ -40,7 +41,9 @@ class LinkExchange:
         *,
         threshold: float = LEAST_THRESHOLD,
     ) -> None:
-        self._member, self._partner, self._threshold = member, partner, threshold
+        self._member, self._partner = member, partner
+        # Offers carry rounded similarities; one just above a threshold may round to below it.
+        self._threshold = round(threshold, _DECIMALS)
         self._pseudonyms, self._book = pseudonyms, book
         cards = sorted((member.card.fingerprint, partner.fingerprint))
         self._context = hashlib.sha256(b"phenofed discovery 1" + b"".join(cards)).digest()

@@ -36,6 +36,11 @@ class Pseudonyms:
         self._partners = read_private(path, _Names).partners
         self._lock = threading.Lock()
 
+    @property
+    def patients(self) -> frozenset[str]:
+        """Everybody who has a name for anybody."""
+        return frozenset(patient for names in self._partners.values() for patient in names)
+
     def of(self, partner: str, patients: Sequence[str]) -> list[str]:
         """For each patient the name that the partner knows, 32 hexadecimal digits; stored before it is used."""
         with self._lock:

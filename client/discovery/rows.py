@@ -25,12 +25,17 @@ class DiscoveryRows:
 
     def answers(self, partner: Card) -> LedgerAnswers:
         """What the partner asked here, for ``DiscoveryResponder``."""
-        return LedgerAnswers(self._ledger, f"partner {partner.name}", _SCOPE, self._budget)
+        return LedgerAnswers(self._ledger, _theirs(partner), _SCOPE, self._budget)
 
     def rows_left(self, partner: Card) -> int:
         """Rows that this hospital may still ask of the partner, by its own record and the rule of all."""
         with self._ledger.file.read() as rows:
             return left(rows, _own(partner), _SCOPE, DISCOVERY_ROWS, self._ledger.today())
+
+    def rows_to_answer(self, partner: Card) -> int:
+        """Rows that the partner may still ask here."""
+        with self._ledger.file.read() as rows:
+            return left(rows, _theirs(partner), _SCOPE, self._budget, self._ledger.today())
 
     def spend_rows(self, partner: Card, rows: int, message_id: bytes) -> None:
         """Record a question before it is sent, once however often.
@@ -39,6 +44,10 @@ class DiscoveryRows:
             DisclosureError: more rows than are left.
         """
         LedgerAnswers(self._ledger, _own(partner), _SCOPE, DISCOVERY_ROWS).reserve(message_id, message_id, rows)
+
+
+def _theirs(partner: Card) -> str:
+    return f"partner {partner.name}"
 
 
 def _own(partner: Card) -> str:
