@@ -104,7 +104,7 @@ class SiloSession:
         with self._changing:
             with self._state:
                 if epoch_id not in self._served:
-                    raise EncryptionError(f"gallery epoch {epoch_id} is not served", remedy="close its rows first")
+                    raise EncryptionError(f"gallery epoch {epoch_id} is not served", remedy="serve it first")
                 before = self._served[epoch_id]
                 # Drowned from here on; then they are taken out of the gallery itself.
                 self._served[epoch_id] = before.closing(rows)
