@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import tenseal
 
+LARGEST = 2048
+"""Scores that one product gives right; more take several."""
+
 Vector = npt.NDArray[np.float64]
 
 
@@ -21,9 +24,11 @@ def product(rows: Vector, query: Vector) -> Callable[[], Vector]:
     context.global_scale = 2.0**40
     context.generate_galois_keys()
     vector = tenseal.ckks_vector(context, query.tolist())
-    matrix = rows.T.tolist()
+    parts = [rows[start : start + LARGEST] for start in range(0, len(rows), LARGEST)]
+    matrices = [part.T.tolist() for part in parts]
 
     def compute() -> Vector:
-        return np.array(vector.mm(matrix).decrypt())[: len(rows)]
+        found = [vector.mm(matrix).decrypt()[: len(part)] for part, matrix in zip(parts, matrices, strict=True)]
+        return np.concatenate(found)
 
     return compute

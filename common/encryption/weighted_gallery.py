@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from common.encryption.gallery_rows import Coefficients, GalleryRows
-from common.ranking.kernel import Prototypes, weighted_rows
+from common.ranking.kernel import Prototypes, single_rows, weighted_rows
 
 
 def weighted_gallery(
@@ -25,9 +25,5 @@ def weighted_gallery(
     """
     if coefficients is None:
         return GalleryRows(weighted_rows(silo, syndromes=syndromes, totals=dict(totals)))
-    place = {syndrome: index for index, syndrome in enumerate(syndromes)}
-    used = [row for row, syndrome in enumerate(silo.syndromes) if syndrome in place]
-    names = [silo.syndromes[row] for row in used]
-    weights = silo.counts[used] / np.array([totals[name] for name in names], dtype=np.float64)
-    places = np.array([place[name] for name in names], dtype=np.int64)
-    return GalleryRows(silo.matrix[used].astype(np.float64), places, weights, coefficients)
+    matrix, places, weights = single_rows(silo, syndromes=syndromes, totals=dict(totals))
+    return GalleryRows(matrix.astype(np.float64), places, weights, coefficients)
