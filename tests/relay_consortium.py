@@ -81,6 +81,21 @@ class RelayConsortium:
         return relay
 
 
+class Gate:
+    """A handler that says when it was asked, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.open = threading.Event()
+        self.calls = 0
+
+    def __call__(self, sender: str, topic: str, body: bytes) -> bytes:
+        self.calls += 1
+        self.asked.set()
+        assert self.open.wait(PATIENT)
+        return body[::-1]
+
+
 @contextlib.contextmanager
 def raw_stream(address: str, tls: TlsFiles, outgoing: Iterator[bytes]) -> Iterator[Any]:
     """A stream to the relay without a link's manners; yields gRPC's call."""

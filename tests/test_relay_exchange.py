@@ -6,58 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from common.transport.notices import granted, present
-from common.transport.wire import CHUNK, MAX_FRAME, Frame, Kind, Status, chunk, parse
-from server.relay_exchange import Exchange
-from server.relay_limits import Limits, TokenBucket
-from server.relay_line import End, Line
-from server.relay_metrics import RelayMetrics
-
-ID = b"1" * 16
-
-
-class Hub:
-    """An exchange with a clock that the test moves."""
-
-    def __init__(self, **limits: float) -> None:
-        self.now = 1000.0
-        self.metrics = RelayMetrics()
-        self.exchange = Exchange(Limits(**limits), self.metrics, lambda: self.now)
-
-    def join(self, name: str) -> Line:
-        return self.exchange.attach(name, name, wake=lambda: None, on_end=lambda: None)
-
-    def take(self, line: Line, count: int = 10_000) -> list[Frame]:
-        """What the silo reads, at most ``count`` frames of it."""
-        frames: list[Frame] = []
-        while len(frames) < count and (item := line.next(self.exchange.connected)) is not None:
-            if isinstance(item, bytes):
-                frames.append(parse(item))
-            else:
-                frames.append(parse(self.exchange.encode(item)))
-                self.exchange.delivered(line, item)
-        return frames
-
-    def send(self, line: Line, *frames: Frame) -> None:
-        for frame in frames:
-            self.exchange.receive(line, frame.encode())
-
-
-def request(sender: str, receiver: str, size: int = 10, message_id: bytes = ID, seconds: float = 5) -> list[Frame]:
-    header = Frame(Kind.REQUEST, sender, receiver, "t", message_id, deadline_ms=int(1000 * seconds))
-    return [chunk(header, bytes(size), index) for index in range(max(1, -(-size // CHUNK)))]
-
-
-def reply(sender: str, receiver: str, body: bytes = b"reply", message_id: bytes = ID) -> Frame:
-    return Frame(Kind.REPLY, sender, receiver, message_id=message_id, length=len(body), body=body)
-
-
-def errors(frames: list[Frame]) -> list[Status]:
-    return [frame.status for frame in frames if frame.kind is Kind.ERROR]
-
-
-def messages(frames: list[Frame]) -> list[Frame]:
-    return [frame for frame in frames if frame.kind in (Kind.REQUEST, Kind.REPLY)]
+from common.transport.notices import present
+from common.transport.wire import CHUNK, Frame, Kind, Status
+from server.relay_line import End
+from tests.relay_hub import ID, Hub, errors, messages, reply, request
 
 
 def test_a_request_and_its_reply_pass_once() -> None:
@@ -123,22 +75,6 @@ def test_a_silo_can_answer_only_what_it_was_asked_and_all_of_it() -> None:
     assert len(messages(hub.take(a))) == 1
 
 
-def test_an_absent_silo_is_told_at_once_and_so_is_one_that_leaves() -> None:
-    hub = Hub()
-    a = hub.join("a")
-    hub.send(a, *request("a", "b"), *request("a", "a", message_id=b"2" * 16))
-    assert errors(hub.take(a)) == [Status.UNREACHABLE] * 2
-    b = hub.join("b")
-    hub.send(a, *request("a", "b"))
-    hub.take(b)
-    hub.take(a)
-    hub.exchange.detach(b)
-    told = hub.take(a)
-    # In this order: whoever hears that b is gone must not read it after b's return.
-    assert [frame.kind for frame in told] == [Kind.ERROR, Kind.PRESENCE]
-    assert errors(told) == [Status.UNREACHABLE]
-
-
 def test_a_request_whose_time_is_over_is_answered_as_expired_and_forgotten() -> None:
     hub = Hub()
     a, b = hub.join("a"), hub.join("b")
@@ -167,134 +103,6 @@ def test_a_newer_stream_of_a_silo_replaces_the_older() -> None:
     assert hub.exchange.connected() == ["a", "b"]
 
 
-def test_a_silo_that_reads_nothing_holds_a_bounded_queue_and_nobody_up() -> None:
-    hub = Hub(window_bytes=4 * MAX_FRAME, queue_bytes=8 * MAX_FRAME)
-    slow, b = hub.join("slow"), hub.join("b")
-    senders = [hub.join(f"a{number}") for number in range(5)]
-    for sender in senders:
-        hub.send(sender, *request(sender.name, "slow", 3 * CHUNK))
-    refused = [sender.name for sender in senders if errors(hub.take(sender)) == [Status.FULL]]
-    assert refused
-    assert 0 < hub.metrics.value("queue_bytes", silo="slow") <= 8 * MAX_FRAME
-    hub.send(senders[0], *request("a0", "b", message_id=b"2" * 16))
-    assert len(messages(hub.take(b))) == 1
-    served = {frame.sender for frame in messages(hub.take(slow))}
-    assert served == {sender.name for sender in senders} - set(refused)
-    assert hub.metrics.value("queue_bytes", silo="slow") == 0
-
-
-def test_leave_to_send_comes_back_when_frames_leave_or_are_forgotten() -> None:
-    hub = Hub(window_bytes=3 * MAX_FRAME)
-    a, b = hub.join("a"), hub.join("b")
-    frames = request("a", "b", 6 * CHUNK)
-    hub.take(a)
-    hub.send(a, *frames[:3])
-    assert not hub.take(a)
-    hub.take(b, 4)
-    assert sum(granted(frame) for frame in hub.take(a)) == 2 * frames[0].size
-    hub.now += 6
-    hub.exchange.tick()
-    credit = [granted(frame) for frame in hub.take(a) if frame.kind is Kind.CREDIT]
-    assert sum(credit) == frames[0].size
-    assert a.on_the_way["b"] == 0
-
-
-def test_leave_comes_back_for_what_is_refused() -> None:
-    hub = Hub()
-    a = hub.join("a")
-    hub.take(a)
-    frames = request("a", "nobody", 2 * CHUNK)
-    hub.send(a, *frames)
-    told = hub.take(a)
-    assert errors(told) == [Status.UNREACHABLE]
-    assert [granted(frame) for frame in told if frame.kind is Kind.CREDIT] == [frame.size for frame in frames]
-
-
-def test_a_silo_that_sends_without_leave_is_cut_off() -> None:
-    hub = Hub(window_bytes=2 * MAX_FRAME)
-    a, b = hub.join("a"), hub.join("b")
-    hub.send(a, *request("a", "b", 4 * CHUNK))
-    assert a.ended is End.FAULTY
-    assert not messages(hub.take(b))
-
-
-def test_messages_of_several_silos_take_turns() -> None:
-    hub = Hub(window_bytes=8 * MAX_FRAME)
-    a, b, c = hub.join("a"), hub.join("b"), hub.join("c")
-    hub.send(a, *request("a", "c", 5 * CHUNK))
-    hub.send(b, *request("b", "c", 100))
-    assert [frame.sender for frame in messages(hub.take(c))][:3] == ["a", "b", "a"]
-
-
-def test_more_requests_than_the_rate_allows_are_refused_until_time_passes() -> None:
-    hub = Hub(requests_a_second=1, requests_at_once=2)
-    a, b = hub.join("a"), hub.join("b")
-    hub.send(a, *(request("a", "b", message_id=bytes([n]) * 16)[0] for n in range(1, 5)))
-    assert errors(hub.take(a)) == [Status.LIMITED] * 2
-    assert len(messages(hub.take(b))) == 2
-    # A new stream is no way around it, and nobody else pays for it.
-    again = hub.join("a")
-    hub.send(again, request("a", "b", message_id=b"5" * 16)[0])
-    assert errors(hub.take(again)) == [Status.LIMITED]
-    hub.send(b, *request("b", "a"))
-    hub.now += 1.5
-    hub.send(again, request("a", "b", message_id=b"6" * 16)[0])
-    assert not errors(hub.take(again))
-
-
-def test_more_bytes_than_the_rate_allows_are_refused_before_they_travel() -> None:
-    hub = Hub(bytes_a_second=1000, bytes_at_once=3 * CHUNK)
-    a, b = hub.join("a"), hub.join("b")
-    hub.send(a, *request("a", "b", 2 * CHUNK), *request("a", "b", 2 * CHUNK, b"2" * 16)[:1])
-    assert errors(hub.take(a)) == [Status.LIMITED]
-    assert len(messages(hub.take(b))) == 2
-
-
-def test_unanswered_requests_are_bounded() -> None:
-    hub = Hub(unanswered=3)
-    a, b = hub.join("a"), hub.join("b")
-    hub.send(a, *(request("a", "b", message_id=bytes([n]) * 16)[0] for n in range(1, 6)))
-    assert errors(hub.take(a)) == [Status.LIMITED] * 2
-    hub.take(b)
-    hub.send(b, reply("b", "a", message_id=b"\x01" * 16))
-    hub.take(a)
-    hub.send(a, request("a", "b", message_id=b"\x09" * 16)[0])
-    assert not errors(hub.take(a))
-
-
-def test_a_silo_that_sends_what_nobody_asked_for_is_cut_off_in_the_end() -> None:
-    hub = Hub(bytes_a_second=1, bytes_at_once=2 * CHUNK)
-    a = hub.join("a")
-    hub.join("b")
-    stray = reply("a", "b", bytes(CHUNK))
-    hub.send(a, stray)
-    assert a.ended is None
-    hub.send(a, stray, stray)
-    assert a.ended is End.FAULTY
-
-
-def test_a_silo_that_never_reads_its_notices_is_cut_off() -> None:
-    hub = Hub(requests_at_once=10_000)
-    a = hub.join("a")
-    for number in range(5000):
-        hub.send(a, *request("a", "nobody", message_id=number.to_bytes(16, "big")[::-1] if number else ID))
-    assert a.ended is End.SLOW
-
-
-def test_silence_ends_a_stream_and_heartbeats_keep_it() -> None:
-    hub = Hub(heartbeat_seconds=20, missed_heartbeats=3)
-    silent, living = hub.join("silent"), hub.join("living")
-    beats = 0
-    for _ in range(7):
-        hub.now += 10
-        hub.send(living, Frame(Kind.HEARTBEAT))
-        hub.exchange.tick()
-        beats += sum(frame.kind is Kind.HEARTBEAT for frame in hub.take(living))
-    assert silent.ended is End.SILENT
-    assert living.ended is None
-    assert beats == 3
-
-
 def test_bytes_that_are_no_frame_end_the_stream() -> None:
     hub = Hub()
     a = hub.join("a")
@@ -310,13 +118,17 @@ def test_frames_out_of_order_do_not_pass() -> None:
     assert [frame.index for frame in messages(hub.take(b))] == [0]
 
 
-def test_a_bucket_gives_its_store_then_its_rate() -> None:
-    now = [0.0]
-    bucket = TokenBucket(2.0, 10.0, lambda: now[0])
-    assert bucket.take(10)
-    assert not bucket.take(1)
-    now[0] = 1.0
-    assert bucket.take(2)
-    now[0] = 1000.0
-    assert not bucket.take(11)
-    assert bucket.take(10)
+def test_an_absent_silo_is_told_at_once_and_so_is_one_that_leaves() -> None:
+    hub = Hub()
+    a = hub.join("a")
+    hub.send(a, *request("a", "b"), *request("a", "a", message_id=b"2" * 16))
+    assert errors(hub.take(a)) == [Status.UNREACHABLE] * 2
+    b = hub.join("b")
+    hub.send(a, *request("a", "b"))
+    hub.take(b)
+    hub.take(a)
+    hub.exchange.detach(b)
+    told = hub.take(a)
+    # In this order: whoever hears that b is gone must not read it after b's return.
+    assert [frame.kind for frame in told] == [Kind.ERROR, Kind.PRESENCE]
+    assert errors(told) == [Status.UNREACHABLE]
