@@ -11,6 +11,7 @@ import typer
 from client.agent_cli import add_to
 from client.discovery.cli import register as register_discovery
 from common.cohort import cli as cohorts
+from common.cohort.schema import Purpose
 from common.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def application() -> typer.Typer:
     for command in (init, join, members, labels):
         silo.command(epilog=_EPILOG)(command)
     silo.command("import", epilog=_EPILOG)(bring_in)
+    silo.command("withdraw", epilog=_EPILOG)(take_back)
     add_to(silo)
     register_discovery(silo)
     return silo
@@ -246,6 +248,31 @@ def bring_in(
         )
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def take_back(
+    folder: Folder,
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's pseudonymous id.")],
+    purpose: Annotated[
+        Purpose | None, typer.Option(help="Withdraw from this purpose only; default: from everything.")
+    ] = None,
+) -> None:
+    """Take back a patient's consent: crops go at once, and every gallery row the patient is in stops answering.
+
+    The row answers again from a later gallery epoch, once at least three of its patients have changed: sooner,
+    the difference would show the one who left.
+    """
+    from client.local_socket import call
+    from client.withdrawal import withdraw
+
+    workspace = _workspace(folder)
+    withdraw(workspace.cohort_folder, patient, purpose)
+    what = f"{patient} is withdrawn from {purpose.value if purpose else 'everything'}"
+    if workspace.socket_path.exists():
+        call(workspace.socket_path, "look", {})
+        typer.echo(f"{what}; the agent has closed the rows")
+    else:
+        typer.echo(f"{what}; the agent closes the rows before it serves again")
 
 
 def _workspace(folder: Path) -> Workspace:
