@@ -1,7 +1,7 @@
 """A patient who withdraws: from one purpose, or altogether with every crop.
 
-The record is written whole or not at all. Galleries close when the agent looks at consents, which it is asked to do
-at once; an agent that does not run looks before it serves again.
+The record is written whole or not at all. Galleries close when the agent looks at consents, which it is asked to
+do at once; an agent that does not run looks before it serves again.
 """
 
 from __future__ import annotations
