@@ -9,6 +9,8 @@ SETTINGS = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Each attempt at a relay that is away would otherwise be told on standard error, in gRPC's own words.
+    "GRPC_VERBOSITY": "NONE",
 }
 
 
