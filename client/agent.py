@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,7 @@ from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
 from client.encoder import PhotoEncoder
 from client.gallery_keeper import GalleryKeeper
+from client.kept import drop_kept
 from client.ledger import Ledger
 from client.link import RelayLink
 from client.local_requests import LocalRequests
@@ -29,20 +31,24 @@ from client.local_socket import LocalServer
 from client.policy import SiloPolicy
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
+from client.ranking.proposing import Proposer
 from client.ranking.querier import ConsortiumQuerier
 from client.ranking.query_keys import QueryKeys
-from client.ranking.sessions import Sessions
 from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
 from client.workspace import Workspace
 from common.cohort.store import StoredCohort, load
+from common.encryption.silo_session import SiloSession
 from common.encryption.worker import Worker
-from common.errors import AgentError
+from common.encryption.worker_pool import WorkerPool
+from common.errors import AgentError, PhenofedError
 from common.faces.detect import Detector
 from common.learning.release import ReleasedEncoder, read_release
 
 LOG = logging.getLogger("phenofed.agent")
 KERNEL = "linear"
+LOOK_SECONDS, LEAST_SECONDS = 2.0, 3600.0
+"""How often the agent looks for newly imported patients, and at consents even where nobody was imported."""
 
 Today = Callable[[], datetime.date]
 
@@ -66,23 +72,23 @@ class Agent:
         self.policy = policy = workspace.policy()
         self.encoder = _encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
         member = workspace.member()
-        ledger_new = not workspace.ledger_path.exists()
-        self.ledger = Ledger(workspace.ledger_path, today=today, new=ledger_new)
+        relay = self.standing().roster.relay
+        # Both are made when the silo joins. One made anew would forget what was answered, and about whom.
+        self.keeper = GalleryKeeper(workspace.gallery_folder)
+        self.ledger = Ledger(workspace.ledger_path, today=today)
         self._open.callback(self.ledger.close)
-        keeper_new = not any(workspace.gallery_folder.glob("gallery*"))
-        self.keeper = GalleryKeeper(workspace.gallery_folder, new=keeper_new)
-        self.sessions = Sessions(member, workers=workers)
-        self._open.callback(self.sessions.close)
+        self.workers = self._open.enter_context(WorkerPool("silo", count=workers))
+        sessions = SiloSession(member, self.workers)
         self.epochs = GalleryEpochs(
             workspace.gallery_folder,
             member,
             ledger=self.ledger,
             keeper=self.keeper,
-            sessions=self.sessions,
+            sessions=sessions,
             standing=self.standing,
             patients=self._patients,
-            ask=self._ask,
         )
+        self.proposer = Proposer(workspace.name, self.epochs, standing=self.standing, ask=self._ask)
         own_worker = self._open.enter_context(Worker("querier"))
         self.keys = QueryKeys(
             workspace.folder / "keys", member, workspace.wrap_key("query keys"), own_worker, today=today
@@ -99,7 +105,7 @@ class Agent:
             workspace.name,
             workspace.folder / "peers",
             ledger=self.ledger,
-            sessions=self.sessions,
+            sessions=sessions,
             epochs=self.epochs,
             standing=self.standing,
             rank_allowed=lambda: self.policy.allow.rank,
@@ -114,13 +120,15 @@ class Agent:
         )
         self.discovery = DiscoveryDesk(ground, self._ask)
         self.link = RelayLink(
-            self.standing().roster.relay,
+            relay,
             workspace.tls,
             workspace.name,
             self._handle,
             proxy=self.policy.relay.proxy,
         )
-        self.steward = Steward(workspace.name, self.epochs, self.link, self.standing)
+        self.steward = Steward(
+            workspace.name, self.epochs, self.proposer, self.link, self.standing, lambda: self.policy.allow.rank
+        )
 
     def start(self) -> None:
         """Serve: first what was open before, then the relay, then the hospital's own people.
@@ -128,20 +136,30 @@ class Agent:
         Raises:
             AgentError: another agent serves this workspace.
         """
-        server = LocalServer(self.workspace.socket_path, LocalRequests(self).handle)
-        self._open.callback(server.close)
-        self.close_withdrawn()
-        self.epochs.resume()
-        self.link.start()
-        self._open.callback(self.link.close)
-        self.steward.start()
-        self._open.callback(self.steward.close)
+        try:
+            server = LocalServer(self.workspace.socket_path, LocalRequests(self).handle)
+            self._open.callback(server.close)
+            self.look_after()
+            self.epochs.resume()
+            self._encode_gallery()
+            self._open.callback(self.steward.join)
+            self._open.callback(self.link.close)
+            self.link.start()
+            self._open.callback(self.steward.close)
+            self.steward.start()
+        except BaseException:
+            self.close()
+            raise
         LOG.info("agent of %s serves", self.workspace.name)
 
     def wait(self) -> None:
-        """Until ``stop``; consents are looked at once an hour, since they expire by the day."""
-        while not self._stopping.wait(3600):
-            self.close_withdrawn()
+        """Until ``stop``; consents are looked at after each import and once an hour: they expire by the day."""
+        seen, looked = self._imported(), time.monotonic()
+        while not self._stopping.wait(LOOK_SECONDS):
+            now = self._imported(), time.monotonic()
+            if now[0] != seen or now[1] - looked > LEAST_SECONDS:
+                seen, looked = now
+                self.look_after()
 
     def stop(self) -> None:
         """Let ``wait`` return."""
@@ -182,6 +200,14 @@ class Agent:
             return None
         return load(self.workspace.cohort_folder)
 
+    def look_after(self) -> None:
+        """Do what the day asks for: close the rows of those who withdrew, drop what was kept long enough."""
+        try:
+            self.close_withdrawn()
+            drop_kept(self.workspace.folder / "kept", self.policy.keep.days, self._today())
+        except PhenofedError as error:
+            LOG.error("%s", error)
+
     def close_withdrawn(self) -> None:
         """Close the rows of everybody whose consent to matching no longer holds."""
         stored = self.stored()
@@ -199,6 +225,20 @@ class Agent:
         """Discovery and ranking are opted out of separately."""
         side = self.discovery if topic.startswith(PREFIX) else self._answering
         return side.handle(sender, topic, body)
+
+    def _encode_gallery(self) -> None:
+        """Before anybody can ask for counts: the first time takes long, and others would wait for it."""
+        try:
+            self._patients()
+        except PhenofedError as error:
+            LOG.warning("%s", error)
+
+    def _imported(self) -> int:
+        manifest = self.workspace.cohort_folder / "manifest.json"
+        try:
+            return manifest.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def _patients(self) -> Matchable:
         stored = self.stored()

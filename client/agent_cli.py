@@ -79,6 +79,8 @@ def status(workspace: Folder, as_json: AsJson = False) -> None:
         table.add_row("your panels", "; ".join(", ".join(panel) for panel in opened["panels"]))
         table.add_row("waiting", ", ".join(opened["waiting"]) or "nobody")
         table.add_row("answerable", f"{opened['answerable']} of {opened['syndromes']} syndromes")
+    for name, why in answer["left_out"].items():
+        table.add_row("left out", f"{name}: {why}")
     if answer["unconfined"]:
         table.add_row("warning", f"this machine cannot confine workers with {', '.join(answer['unconfined'])}")
     Console().print(table)
@@ -128,6 +130,8 @@ def epoch(workspace: Folder) -> None:
     """Open a gallery epoch now, with the hospitals that are present, before the weekly one is due."""
     answer = _call(workspace, "epoch")
     typer.echo(f"Gallery epoch {answer['number']} is open with {', '.join(answer['silos'])}.")
+    for name, why in answer["left_out"].items():
+        typer.echo(f"Left out: {name}, since {why}.")
 
 
 def down(workspace: Folder) -> None:

@@ -86,6 +86,7 @@ class GalleryKeeper:
         release: str,
         rows: int,
         alone: Collection[str] = (),
+        live: Collection[int] = (),
     ) -> Gallery:
         """The gallery for an epoch; the same again when that epoch was proposed before, whatever has come since.
 
@@ -95,6 +96,7 @@ class GalleryKeeper:
             release: of the model; a new one frees all rows from their past.
             rows: S, padding included.
             alone: who agreed to be a row of its own.
+            live: epochs that are answered, however many were proposed since and never opened.
 
         Raises:
             DisclosureError: a newer epoch was proposed before.
@@ -118,7 +120,7 @@ class GalleryKeeper:
             past = {row: list(sets) for row, sets in self._served.get(release, {}).items()}
             first = release not in self._served
             made = following(fresh, before, past, first=first, number=number, release=release)
-            self._write({**self._served, release: past}, _to_keep({**self._epochs, number: made}))
+            self._write({**self._served, release: past}, _to_keep({**self._epochs, number: made}, live))
             return made
 
     def withdraw(self, patient: str) -> dict[int, frozenset[int]]:
@@ -234,9 +236,11 @@ def _newest(epochs: Mapping[int, Gallery], release: str) -> Gallery | None:
     return epochs[max(numbers)] if numbers else None
 
 
-def _to_keep(epochs: Mapping[int, Gallery]) -> dict[int, Gallery]:
-    """The newest epochs, and the newest of each of the newest releases."""
+def _to_keep(epochs: Mapping[int, Gallery], live: Collection[int]) -> dict[int, Gallery]:
+    """Those that are answered, the newest, and the newest of each of the newest releases."""
     numbers = sorted(epochs, reverse=True)
     releases = list(dict.fromkeys(epochs[number].release for number in numbers))[:KEPT_RELEASES]
     newest = {next(n for n in numbers if epochs[n].release == release) for release in releases}
-    return {number: epochs[number] for number in sorted({*newest, *numbers[:LIVE_EPOCHS]})}
+    return {
+        number: epochs[number] for number in sorted({*newest, *numbers[:LIVE_EPOCHS], *set(live) & set(numbers)})
+    }

@@ -65,7 +65,8 @@ def examine(kit: Kit, workspace: Workspace, request: JoinRequest) -> Admission:
 def install(admission: Admission, workspace: Workspace) -> None:
     """Write what was examined. The roster comes last, since it says that the rest is complete.
 
-    The policy that the kit proposes is installed only where the workspace has none.
+    The policy that the kit proposes is installed only where the workspace has none. The ledger and the record of
+    galleries begin here, once: the agent never makes them, since new ones would forget what was answered.
 
     Raises:
         ConfigError: the proposed policy does not fit; nothing else was written then.
@@ -73,6 +74,8 @@ def install(admission: Admission, workspace: Workspace) -> None:
     kit, folder = admission.kit, workspace.folder
     if kit.policy and not (folder / "policy.yaml").exists():
         _install_policy(kit.policy, folder)
+    if workspace.about.offline_key is None:
+        _begin_records(workspace)
     changes = {"consortium": kit.consortium, "offline_key": kit.offline_key.hex()}
     workspace.remember(workspace.about.model_copy(update=changes))
     write_bytes(folder / "ca.pem", kit.root)
@@ -81,6 +84,17 @@ def install(admission: Admission, workspace: Workspace) -> None:
     if admission.registry is not None:
         write_bytes(folder / "registry.json", kit.registry)
     write_bytes(folder / "roster.json", kit.roster)
+
+
+def _begin_records(workspace: Workspace) -> None:
+    from client.gallery_keeper import GalleryKeeper
+    from client.ledger import Ledger
+
+    # What is there already stays: a join that was interrupted goes on.
+    if not workspace.ledger_path.exists() or workspace.ledger_path.stat().st_size == 0:
+        Ledger(workspace.ledger_path, new=True).close()
+    if not any(workspace.gallery_folder.glob("gallery*")):
+        GalleryKeeper(workspace.gallery_folder, new=True)
 
 
 def _install_policy(content: bytes, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,3 +27,11 @@ def keep_portrait(folder: Path, portrait: Portrait, ranking: RankingList) -> Pat
     )
     write_text(kept / "ranking.json", json.dumps(ranking.to_json(), indent=1) + "\n", private=True)
     return kept
+
+
+def drop_kept(folder: Path, days: int, today: datetime.date) -> None:
+    """Remove what was kept ``days`` ago or earlier."""
+    for kept in folder.glob("*/ranking.json"):
+        written = datetime.date.fromtimestamp(kept.stat().st_mtime)
+        if (today - written).days >= days:
+            shutil.rmtree(kept.parent)

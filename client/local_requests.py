@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("phenofed.requests")
 MOST_PHOTOS = 32
+MOST_LETTERS = 128
 
 
 class LocalRequests:
@@ -37,6 +38,7 @@ class LocalRequests:
             "budget": self._budget,
             "epoch": self._epoch,
             "keys": self._keys,
+            "look": self._look,
             "stop": self._stop,
             **operations(agent.discovery),
         }
@@ -55,7 +57,8 @@ class LocalRequests:
 
     def _rank(self, request: Request) -> dict[str, Any]:
         agent, values = self._agent, request.values
-        patients = [(str(reference), int(photos)) for reference, photos in values["patients"]]
+        patients = [(_reference(reference), int(photos)) for reference, photos in values["patients"]]
+        top = int(values["top"])
         if not 1 <= len(patients) <= MOST_PATIENTS or not all(1 <= n <= MOST_PHOTOS for _, n in patients):
             raise ConfigError(
                 f"{len(patients)} patients are asked for",
@@ -81,7 +84,7 @@ class LocalRequests:
             at += photos
         answer = agent.querier.rank(np.stack([portrait.embedding for portrait in portraits]))
         lists = [
-            self._list(reference, portrait, answer, row, int(values["top"]))
+            self._list(reference, portrait, answer, row, max(1, top))
             for row, ((reference, _), portrait) in enumerate(zip(patients, portraits, strict=True))
         ]
         if values["keep"]:
@@ -149,7 +152,8 @@ class LocalRequests:
             "release": agent.encoder.release.name,
             "epoch": epoch,
             "last_refusal": agent.steward.last_refusal,
-            "unconfined": list(agent.sessions.unconfined),
+            "left_out": dict(agent.proposer.left_out),
+            "unconfined": list(agent.workers.unconfined),
         }
 
     def _budget(self, request: Request) -> dict[str, Any]:
@@ -176,10 +180,16 @@ class LocalRequests:
         }
 
     def _epoch(self, request: Request) -> dict[str, Any]:
-        roster = self._agent.standing().roster
-        present = [name for name in self._agent.link.present() if roster.holds(name)]
-        opened = self._agent.epochs.propose(present)
-        return {"number": opened.epoch.number, "silos": [card.name for card in opened.epoch.participants]}
+        agent = self._agent
+        roster = agent.standing().roster
+        if not agent.policy.allow.rank:
+            raise DisclosureError("this hospital's policy forbids ranking", remedy="see allow.rank in policy.yaml")
+        opened = agent.proposer.propose(name for name in agent.link.present() if roster.holds(name))
+        return {
+            "number": opened.epoch.number,
+            "silos": [card.name for card in opened.epoch.participants],
+            "left_out": dict(agent.proposer.left_out),
+        }
 
     def _keys(self, request: Request) -> dict[str, Any]:
         keys, wanted = self._agent.keys, request.values.get("action", "show")
@@ -198,6 +208,19 @@ class LocalRequests:
             }
         }
 
+    def _look(self, request: Request) -> dict[str, Any]:
+        self._agent.close_withdrawn()
+        return {}
+
     def _stop(self, request: Request) -> dict[str, Any]:
         self._agent.stop()
         return {}
+
+
+def _reference(text: object) -> str:
+    """A patient's reference as it may stand in messages and files: one short line."""
+    if not isinstance(text, str) or not text.isprintable() or not 1 <= len(text) <= MOST_LETTERS:
+        raise ConfigError(
+            "a patient's reference is no single line", remedy=f"use 1 to {MOST_LETTERS} printable characters"
+        )
+    return text

@@ -6,6 +6,7 @@ A request is one message: JSON with its operation, then attachments such as phot
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pwd
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 
 from common.encryption import frames
 from common.errors import AgentError, PhenofedError
+
+LOG = logging.getLogger("phenofed.requests")
 
 Attachments = Sequence[bytes]
 _PATH_LIMIT = 100
@@ -79,8 +82,12 @@ class LocalServer:
             return {"ok": self._handle(Request(str(values.pop("operation")), values, attachments, user))}
         except PhenofedError as error:
             return {"error": [error.exit_code, error.what, error.remedy]}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return {"error": [AgentError.exit_code, "the agent does not understand the request", "update both"]}
+        except Exception as error:
+            # Its text may quote a patient; the log gets its kind only.
+            LOG.error("a request failed (%s)", type(error).__name__)
+            return {"error": [AgentError.exit_code, "the agent failed over the request", "see its log"]}
 
 
 def call(path: Path, operation: str, values: dict[str, Any], attachments: Attachments = ()) -> dict[str, Any]:

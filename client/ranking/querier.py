@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from client.ledger import Ledger
 from client.ranking.answering import KNOWN, keys_body, query_body
-from client.ranking.gallery_epochs import QUADRATIC_WIDTH, Ask, GalleryEpochs, OpenEpoch
+from client.ranking.epoch_rows import clear_scores
+from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.layouts import layouts_of, parts_of
+from client.ranking.open_epoch import OpenEpoch
+from client.ranking.proposing import Ask
 from client.ranking.query_keys import KeysInUse, QueryKeys
 from client.ranking.standing import Standing
 from common.consortium.identity import Card, Member
@@ -26,7 +29,6 @@ from common.encryption.panel import Panel
 from common.encryption.querier_session import Query
 from common.encryption.sanitise import Noise
 from common.errors import EncryptionError, PhenofedError
-from common.ranking.kernel import rbf_coefficients
 
 SECONDS = 60.0
 KEYS_SECONDS = 180.0
@@ -81,18 +83,20 @@ class ConsortiumQuerier:
 
         Raises:
             DisclosureError: the budget does not cover them; nothing was sent.
-            AgentError: no gallery epoch is open.
+            AgentError: no gallery epoch is open, or only one of another release.
         """
         with self._lock, ThreadPoolExecutor(AT_ONCE) as pool:
             opened, standing = self._epochs.require(), self._standing()
+            standing.check_model(opened.epoch)
             panels = self._panels(opened)
             # The record comes first: a query that was sent and forgotten would be refused at the silos.
             self._ledger.asked(opened.lineages(standing), len(embeddings), standing.granted(opened.profile))
             keys = self._keys.for_layouts(layouts_of(opened.epoch))
             silent = self._bring_keys(pool, panels, keys)
             asked = [self._ask_panel(pool, keys, panel, opened, embeddings, silent) for panel in panels]
-            scores = self._own(opened, embeddings)
-            silos = [] if self._epochs.own_gallery(opened) is None else [self._member.card.name]
+            own = self._epochs.own_gallery(opened)
+            scores = clear_scores(own, opened, embeddings)
+            silos = [] if own is None else [self._member.card.name]
             for panel, jobs in zip(panels, asked, strict=True):
                 answer = self._collect(keys, opened, jobs, silent)
                 if answer is not None:
@@ -170,20 +174,3 @@ class ConsortiumQuerier:
                     silent.update(dict.fromkeys(answers, str(error)))
                     complete = False
         return np.concatenate(parts) if complete else None
-
-    def _own(self, opened: OpenEpoch, embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(n, S) this hospital's own part, in clear; NaN in the rows that nobody may answer."""
-        queries = np.asarray(embeddings, dtype=np.float64)
-        scores = np.zeros((len(queries), opened.epoch.rows))
-        gallery = self._epochs.own_gallery(opened)
-        if gallery is not None and opened.epoch.kernel == "linear":
-            scores += queries @ gallery.prototype_rows(opened.totals, opened.profile).T
-        elif gallery is not None:
-            patients = gallery.patient_rows(opened.totals, opened.profile)
-            a0, a1, a2 = rbf_coefficients(QUADRATIC_WIDTH)
-            cosines = queries @ patients.matrix.T
-            np.add.at(scores.T, patients.places, ((a0 + a1 * cosines + a2 * cosines**2) * patients.weights).T)
-        closed = sorted(gallery.closed) if gallery is not None else []
-        scores[:, ~opened.answerable] = np.nan
-        scores[:, closed] = np.nan
-        return scores

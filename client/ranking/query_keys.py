@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class KeysInUse:
 
 
 class QueryKeys:
-    """The keys in ``folder``.
+    """The keys in ``folder``, for all threads of an agent.
 
     Args:
         wrap: (32 bytes) seals the secret key at rest.
@@ -56,6 +57,7 @@ class QueryKeys:
         self._folder, self._member, self._wrap, self._worker = folder, member, wrap, worker
         self._days, self._today = days, today
         self._used: KeysInUse | None = None
+        self._changing = threading.RLock()
 
     def for_layouts(self, layouts: tuple[Layout, ...]) -> KeysInUse:
         """Keys that serve these layouts: those in use, those on disk, or new ones where neither serves or both
@@ -64,33 +66,36 @@ class QueryKeys:
         Raises:
             EncryptionError: the keys on disk do not open; nothing is replaced then.
         """
-        used = self._used or self._stored()
-        if used is not None and (used.epoch.layouts != layouts or self._old(used.made)):
-            self._forget(used)
-            return self._make(layouts)
-        self._used = used or self._make(layouts)
-        return self._used
+        with self._changing:
+            used = self.in_use()
+            if used is not None and (used.epoch.layouts != layouts or self._old(used.made)):
+                self._forget(used)
+                used = None
+            return used or self._make(layouts)
 
     def in_use(self) -> KeysInUse | None:
         """The keys that the next question would go on with, if there are any."""
-        self._used = self._used or self._stored()
-        return self._used
+        with self._changing:
+            self._used = self._used or self._stored()
+            return self._used
 
     def rotate(self) -> KeysInUse | None:
         """New keys for the same layouts; None where there were none to replace."""
-        used = self.in_use()
-        if used is None:
-            return None
-        self._forget(used)
-        return self._make(used.epoch.layouts)
+        with self._changing:
+            used = self.in_use()
+            if used is None:
+                return None
+            self._forget(used)
+            return self._make(used.epoch.layouts)
 
     def wipe(self) -> None:
         """Forget the secret key, in the worker and on disk."""
-        if self._used is not None:
-            self._used.session.wipe()
-        self._used = None
-        for name in ("secret.sealed", "public.envelope"):
-            (self._folder / name).unlink(missing_ok=True)
+        with self._changing:
+            if self._used is not None:
+                self._used.session.wipe()
+            self._used = None
+            for name in ("secret.sealed", "public.envelope"):
+                (self._folder / name).unlink(missing_ok=True)
 
     def _make(self, layouts: tuple[Layout, ...]) -> KeysInUse:
         number = self._next_number()

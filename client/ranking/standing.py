@@ -42,24 +42,52 @@ class Standing:
             AgentError: another roster, registry, release, kernel or length.
             DisclosureError: its profile gives away more than this silo's policy allows.
         """
-        for what, theirs, own in (
-            ("roster", epoch.roster, self.roster.digest),
-            ("syndrome registry", epoch.registry, self.registry.digest),
-            ("release", epoch.release, self.release),
-            ("kernel", epoch.kernel, self.kernel),
-            ("embedding length", epoch.dimension, self.dimension),
-        ):
-            if theirs != own:
-                raise AgentError(
-                    f"gallery epoch {epoch.number} goes by another {what} than this silo",
-                    remedy="bring both to the newest one",
-                )
+        differing = self.differences(epoch)
+        if differing:
+            raise AgentError(
+                f"gallery epoch {epoch.number} goes by another {' and '.join(differing)} than this silo",
+                remedy="bring both to the newest one",
+            )
         for card in epoch.participants:
             if not self.roster.holds(card.name) or self.roster.member(card.name).card != card:
                 raise AgentError(
                     f"gallery epoch {epoch.number} shows {card.name} with another card than the roster",
                     remedy="refuse it, and talk to the operator",
                 )
+        self.check_profile(epoch)
+
+    def differences(self, epoch: GalleryEpoch) -> tuple[str, ...]:
+        """What the epoch goes by and this silo does not, in words."""
+        return tuple(
+            what
+            for what, theirs, own in (
+                ("roster", epoch.roster, self.roster.digest),
+                ("syndrome registry", epoch.registry, self.registry.digest),
+                ("release", epoch.release, self.release),
+                ("kernel", epoch.kernel, self.kernel),
+                ("embedding length", epoch.dimension, self.dimension),
+            )
+            if theirs != own
+        )
+
+    def check_model(self, epoch: GalleryEpoch) -> None:
+        """Check that embeddings made here can be compared with an epoch's gallery.
+
+        Raises:
+            AgentError: they cannot.
+        """
+        if epoch.release != self.release or epoch.dimension != self.dimension:
+            raise AgentError(
+                f"gallery epoch {epoch.number} goes by another release than this silo",
+                remedy="wait for a gallery epoch of this release, or go back to the other one",
+            )
+
+    def check_profile(self, epoch: GalleryEpoch) -> None:
+        """Check that an epoch gives away no more than this silo's policy allows.
+
+        Raises:
+            DisclosureError: it does.
+        """
         if not at_least_as_strict(self.profile(epoch), self.floor):
             raise DisclosureError(
                 f"gallery epoch {epoch.number} has profile {epoch.profile}, below this silo's {self.floor.name}",

@@ -1,4 +1,4 @@
-"""Who opens gallery epochs: of the silos that are present, the first by name, when one is due."""
+"""Who opens gallery epochs, and when: of the silos that are present, the first by name; after it the next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from client.ranking.gallery_epochs import GalleryEpochs
+from client.ranking.proposing import Proposer
 from client.ranking.standing import Standing
 from common.errors import PhenofedError
 
@@ -26,8 +27,12 @@ class Presence(Protocol):
 class Steward:
     """Proposes an epoch where none is open, and a new one every ``days``.
 
+    A new roster, registry or release calls for an epoch too, once every silo that is present has it.
+
     Args:
-        settle: seconds for which presence must not change before a first epoch, so that late-comers are in it.
+        allowed: whether this silo's policy lets it take part.
+        settle: seconds for which presence must not change before an epoch, so that late-comers are in it.
+        turn: seconds that a silo waits for each one before it by name: the first may be unable to propose.
         retry: seconds after a proposal that failed.
     """
 
@@ -35,15 +40,19 @@ class Steward:
         self,
         name: str,
         epochs: GalleryEpochs,
+        proposer: Proposer,
         link: Presence,
         standing: Callable[[], Standing],
+        allowed: Callable[[], bool],
         *,
         days: float = 7.0,
         settle: float = 5.0,
+        turn: float = 60.0,
         retry: float = 30.0,
     ) -> None:
-        self._name, self._epochs, self._link, self._standing = name, epochs, link, standing
-        self._seconds, self._settle, self._retry = days * 86400, settle, retry
+        self._name, self._epochs, self._proposer, self._link = name, epochs, proposer, link
+        self._standing, self._allowed = standing, allowed
+        self._seconds, self._settle, self._turn, self._retry = days * 86400, settle, turn, retry
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steward", daemon=True)
         self.last_refusal = ""
@@ -54,38 +63,65 @@ class Steward:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking; a proposal on its way is not waited for."""
+        """Stop looking; a proposal on its way ends with the link."""
         self._stopping.set()
+        self._proposer.stop()
+
+    def join(self, seconds: float = 10.0) -> None:
+        """Wait until nothing is proposed any more, after ``close`` and the link's end."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
 
     def _run(self) -> None:
-        seen: frozenset[str] = frozenset()
+        known: frozenset[str] = frozenset()
+        present: frozenset[str] = frozenset()
+        due_since: float | None = None
         since = tried = time.monotonic()
         tried -= self._retry
         while not self._stopping.wait(min(1.0, self._settle / 2)):
-            present = self._members()
-            now = time.monotonic()
-            if present != seen:
-                seen, since = present, now
-            if now - since < self._settle or now - tried < self._retry or not self._due(present):
-                continue
             try:
-                opened = self._epochs.propose(present)
-                self.last_refusal = ""
-                LOG.info("gallery epoch %d is open", opened.epoch.number)
+                seen, now = self._members(), time.monotonic()
+                if seen != present:
+                    present, since = seen, now
+                if now - since < self._settle or now - tried < self._retry:
+                    continue
+                if present - known:
+                    # One that was away, this one perhaps, may know an older epoch than the others.
+                    self._proposer.learn(present)
+                known = present
+                if not (self._overdue() or self._changed()) or len(present) < SMALLEST or not self._allowed():
+                    due_since = None
+                    continue
+                due_since = now if due_since is None else due_since
+                if now - due_since >= self._turn * sorted(present, key=str.encode).index(self._name):
+                    self._propose(present)
+                    tried = time.monotonic()
             except PhenofedError as error:
-                self.last_refusal = str(error)
-                LOG.warning("no gallery epoch could be opened: %s", error)
-            tried = time.monotonic()
+                self._refused(str(error))
+                tried = time.monotonic()
+            except Exception as error:
+                # Its text may quote data; nothing may end the steward for good.
+                self._refused(f"a fault ({type(error).__name__})")
+                tried = time.monotonic()
+
+    def _propose(self, present: frozenset[str]) -> None:
+        opened = self._proposer.propose(present, everybody=not self._overdue())
+        self.last_refusal = ""
+        LOG.info("gallery epoch %d is open", opened.epoch.number)
+
+    def _refused(self, why: str) -> None:
+        if why != self.last_refusal and not self._stopping.is_set():
+            LOG.warning("no gallery epoch could be opened: %s", why)
+        self.last_refusal = why
 
     def _members(self) -> frozenset[str]:
-        try:
-            roster = self._standing().roster
-        except PhenofedError:
-            return frozenset()
+        roster = self._standing().roster
         return frozenset({self._name, *(name for name in self._link.present() if roster.holds(name))})
 
-    def _due(self, present: frozenset[str]) -> bool:
-        if len(present) < SMALLEST or self._name != min(present, key=str.encode):
-            return False
-        current = self._epochs.current
-        return current is None or time.time() - self._epochs.opened_at > self._seconds
+    def _overdue(self) -> bool:
+        return self._epochs.current is None or time.time() - self._epochs.opened_at > self._seconds
+
+    def _changed(self) -> bool:
+        """Whether this silo goes by something newer than the open epoch."""
+        current, standing = self._epochs.current, self._standing()
+        return current is not None and standing.differences(current.epoch) != ()

@@ -8,6 +8,7 @@ whoever uses one has it already, and its hash is in the manifest.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def read_release(folder: Path) -> Release:
 
 
 class ReleasedEncoder:
-    """Photos to encodings by a release, beside the untouched network where the release says so.
+    """Photos to encodings by a release, beside the untouched network where the release says so; for any threads.
 
     Args:
         backbone: where this machine keeps the backbone's file; None for one without a file.
@@ -151,6 +152,8 @@ class ReleasedEncoder:
         self._pool = pool or ModelPool()
         self._model = self._pool.model(spec, release.manifest.training)
         self._untouched = self._pool.initial(spec, release.manifest.training)
+        # Both networks are one model in memory, whose parameters change.
+        self._encoding = threading.Lock()
 
     @property
     def dimension(self) -> int:
@@ -161,10 +164,11 @@ class ReleasedEncoder:
         """Encodings of crops (n, 112, 112, 3) uint8 RGB."""
         how = self.release.manifest.encoding
         views = CHOSEN_VIEWS[how.views]
-        write_shared(self._model, self.release.parameters)
-        trained = encode(self._model, photo_ids, crops, views=views)
-        if not how.ensemble:
-            return trained
-        write_shared(self._model, self._untouched)
-        untouched = encode(self._model, photo_ids, crops, views=views)
+        with self._encoding:
+            write_shared(self._model, self.release.parameters)
+            trained = encode(self._model, photo_ids, crops, views=views)
+            if not how.ensemble:
+                return trained
+            write_shared(self._model, self._untouched)
+            untouched = encode(self._model, photo_ids, crops, views=views)
         return trained.with_models_of(untouched, share=how.untouched_share)
