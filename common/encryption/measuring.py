@@ -53,7 +53,9 @@ class Measured:
         self._scheme: Scheme = SealScheme(folder, layout.parameters)
         self._secret, public = self._scheme.make_keys(layout.rotations)
         self._keys = self._scheme.load_keys(public, layout.rotations)
-        self.rows, self.weights, self.coefficients = self._unit(layout.rows), np.eye(layout.rows), (0.0, 1.0, 0.0)
+        self.rows = self._unit(layout.rows)
+        self.weights: Matrix | None = None
+        self.coefficients = (0.0, 1.0, 0.0)
         gallery = GalleryRows(self.rows)
         if layout.kernel == "quadratic":
             self.rows, syndromes = self._unit(patients), self._random.integers(0, layout.rows, patients)
@@ -104,6 +106,8 @@ class Measured:
         """(n, S): the formula of ``common.ranking.kernel`` on these rows."""
         a0, a1, a2 = self.coefficients
         cosines = queries @ self.rows.T
+        if self.weights is None:
+            return cosines
         return np.asarray((a0 + a1 * cosines + a2 * cosines**2) @ self.weights.T)
 
     def _respond(self, payload: bytes, noise: Noise, peers: int = 0) -> bytes:

@@ -52,7 +52,7 @@ def markdown(costs: Sequence[Cost]) -> str:
     ]
     lines += [
         f"| {cost.prototypes:,} | {cost.single_ms:.0f} ms | {cost.batched_ms:.1f} ms | {cost.mm_ms / 1000:.1f} s "
-        f"| {cost.clear_ms:.2f} ms | {cost.down_bytes / 1000:.0f} kB |"
+        f"| {cost.clear_ms:.2g} ms | {cost.down_bytes / 1000:.0f} kB |"
         for cost in costs
     ]
     return "\n".join(lines)
@@ -62,7 +62,7 @@ def draw(costs: Sequence[Cost], picture: Path) -> None:
     """The same as a plot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     counts = [cost.prototypes for cost in costs]
     for label, values in (
@@ -76,7 +76,7 @@ def draw(costs: Sequence[Cost], picture: Path) -> None:
     axes.set_xticklabels([f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, ncols=2, loc="outside upper center")
     figure.savefig(picture, dpi=120, metadata={"Software": None})
 
 
