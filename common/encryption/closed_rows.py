@@ -17,7 +17,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from common.consortium.identity import Card, Member
-from common.encryption.layout import Layout
 from common.encryption.refusal import refused
 
 KEY_BYTES = 32
@@ -63,8 +62,3 @@ def open_closed(content: bytes, rows: int, key: bytes) -> npt.NDArray[np.bool_]:
     if np.any(bits[rows:]):
         raise refused()
     return bits[:rows]
-
-
-def closed_slots(layout: Layout, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(blocks, M) the slots that hold scores of closed rows, in every copy."""
-    return layout.spread(closed.astype(np.float64)) > 0

@@ -183,6 +183,13 @@ class Layout:
         once = inside.reshape(self.blocks, self.share_rows, 1, self.shares)
         return np.tile(once, (1, self.ring // self.share_rows, self.queries, 1)).reshape(self.blocks, -1)
 
+    @cached_property
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """(blocks, M) the slots that ``unpack`` reads: one for each score, none of its other copies."""
+        first = np.zeros((self.blocks, self.ring, self.queries * self.shares), dtype=bool)
+        first[:, : self.share_rows] = True
+        return first.reshape(self.blocks, -1) & (self.spread(np.ones(self.rows)) > 0)
+
     def unpack(self, blocks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(blocks, M) slots of the answers to (queries, S) scores."""
         first = blocks.reshape(self.blocks, self.ring, self.queries, self.shares)[:, : self.share_rows]

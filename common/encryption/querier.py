@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.encryption.closed_rows import closed_slots, open_closed
+from common.encryption.closed_rows import open_closed
 from common.encryption.envelope import unseal
 from common.encryption.key_epoch import KeyEpoch
 from common.encryption.panel import Panel
@@ -25,7 +25,6 @@ from common.errors import EncryptionError
 
 DECIMALS = 6
 LARGEST_SCORE = 1.01
-LARGEST_IMAGINARY = 1e-3
 _DEVIATIONS = 16
 """How many standard deviations of the silos' noise an honest sum may lie outside; scaled noise has long tails."""
 
@@ -103,15 +102,14 @@ class Querier:
                 for start in range(0, blocks, size)
             ]
         )
-        _check_range(sums[~closed_slots(layout, closed)], asked)
         scores = np.round(layout.unpack(sums.real), DECIMALS)
+        _check_range(scores[:, ~closed], asked)
         scores[:, closed] = np.nan
         return scores
 
 
-def _check_range(slots: npt.NDArray[np.complex128], asked: Asked) -> None:
+def _check_range(scores: npt.NDArray[np.float64], asked: Asked) -> None:
     spread = _DEVIATIONS * asked.noise.deviation * np.sqrt(len(asked.panel.members))
-    real, imaginary = np.abs(slots.real), np.abs(slots.imag)
     # Written so that NaN is refused too.
-    if not (np.all(real <= LARGEST_SCORE + spread) and np.all(imaginary <= LARGEST_IMAGINARY + spread)):
+    if not np.all(np.abs(scores) <= LARGEST_SCORE + spread):
         raise refused()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from common.encryption.evaluator import Evaluation
 from common.encryption.masks import MaskKey, mask
@@ -25,11 +26,11 @@ ADDED = 1e-6
 
 @dataclass(frozen=True)
 class Noise:
-    """What a silo adds to every slot.
+    """What a silo adds to every score.
 
     Attributes:
-        deviation: standard deviation, real and imaginary part each, in units of a score; 0 only in simulations
-            that compare with the formula in clear.
+        deviation: standard deviation in units of a score; 0 only in simulations that compare with the formula in
+            clear.
         scaled: whether it grows with the norm of the query, so that a longer query gains nothing.
 
     Raises:
@@ -61,8 +62,9 @@ NOISE = Noise()
 STRICT_NOISE = Noise(1e-3, scaled=True)
 """Of the profile ``strict``."""
 
-CLOSED_SHARE = 8
-"""A closed row's noise deviates by the range of an answer over this: as much as never wraps around."""
+DROWNED = 2.0
+"""Deviation of the noise on slots that are not to be read, in ranges of an answer. Their coefficients deviate by
+sqrt(2 / N) of it, so that even the sum of sixteen silos does not wrap around."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def sanitise(
 
     Args:
         mask_keys: one for each other silo of the panel.
-        closed: rows to drown in noise, whatever the evaluation held of them: in every copy, for every query.
+        closed: rows to drown in noise, whatever the evaluation held of them.
 
     Raises:
         EncryptionError: scaled noise over an evaluation that was made without it.
@@ -93,15 +95,27 @@ def sanitise(
     if evaluation._moved != noise.moved:
         raise EncryptionError("the evaluation lacks the profile's noise", remedy="evaluate with the same noise")
     layout = evaluation.layout
-    chosen = np.zeros(layout.rows)
-    chosen[list(closed)] = scheme.parameters.answer_range / CLOSED_SHARE
+    gone = np.zeros(layout.rows)
+    gone[list(closed)] = 1
+    shown = (layout.spread(gone) == 0) & (layout.shown | (noise.deviation == 0))
     blocks = [
         scheme.release(
             block,
             keys,
-            noise=(noise.added + drowned) * system_normal(2 * len(drowned)).view(np.complex128),
+            noise=_blur(noise, readable, DROWNED * scheme.parameters.answer_range),
             mask=mask(mask_keys, number, scheme.parameters),
         )
-        for number, (block, drowned) in enumerate(zip(evaluation._blocks, layout.spread(chosen), strict=True))
+        for number, (block, readable) in enumerate(zip(evaluation._blocks, shown, strict=True))
     ]
     return Response(b"".join(blocks))
+
+
+def _blur(noise: Noise, readable: npt.NDArray[np.bool_], drowned: float) -> npt.NDArray[np.complex128]:
+    """(M,) the profile's noise on the real parts that scores are read from, and all else drowned.
+
+    Otherwise the other copies of a score would let its noise average out, and a querier that makes its rotation
+    keys as it likes would read another number in every slot, where a query pays for its scores alone.
+    """
+    real, imaginary = system_normal(2 * len(readable)).reshape(2, -1)
+    unread = np.where(readable & (noise.deviation == 0), 0.0, drowned)
+    return np.where(readable, noise.added, drowned) * real + 1j * unread * imaginary
