@@ -135,12 +135,12 @@ def test_a_question_without_an_answer_is_asked_again_at_no_cost(two):
     here, there = two
     here.losing = {ASK}
     with pytest.raises(RelayError):
-        here.desk.ask("hospital-b", ["a-1"])
+        here.desk.ask("hospital-b", ["a-1", "a-2"])
     here.losing = set()
     here.open()
-    assert [link.patient for link in here.desk.ask("hospital-b").links] == ["a-1"]
-    assert [entry.to_ask for entry in here.desk.remaining()] == [15]
-    assert [entry.to_answer for entry in there.desk.remaining()] == [15]
+    assert [link.patient for link in here.desk.ask("hospital-b", ["a-2", "a-1"]).links] == ["a-1"]
+    assert [entry.to_ask for entry in here.desk.remaining()] == [14]
+    assert [entry.to_answer for entry in there.desk.remaining()] == [14]
     assert not here.ground.questions.is_open(there.ground.member.card)
 
 

@@ -74,8 +74,9 @@ class DiscoveryDesk:
         policy, card = self._ground.opted_in(), self._ground.partner(partner)
         with self._asking, Worker("gram-asker") as worker:
             self._ground.forget_withdrawn()
-            found = self._ground.questions.find(card, patients, policy.discovery.threshold)
-            question = found or self._new_question(card, policy, patients, worker)
+            chosen = tuple(patients) or self._ground.allowed()
+            found = self._ground.questions.find(card, chosen, policy.discovery.threshold)
+            question = found or self._new_question(card, policy, chosen, worker)
             answer = self._ask(partner, ASK, question.asked.envelope, ANSWER_SECONDS)
             self._ground.forget_withdrawn()
             if not self._ground.questions.is_open(card):
@@ -144,14 +145,13 @@ class DiscoveryDesk:
     def _new_question(
         self, card: Card, policy: SiloPolicy, patients: Sequence[str], worker: Worker
     ) -> OpenQuestion:
-        comparable = self._ground.comparable()
-        chosen = tuple(patients) or comparable.unsolved.ids
-        if not chosen:
+        if not patients:
             raise DisclosureError(
                 "no patient here may be compared",
                 remedy="import unsolved patients with a photo who agreed to discovery",
             )
-        asked = self._asker(card, policy, comparable.release, worker).ask(chosen, comparable.unsolved)
+        comparable = self._ground.comparable()
+        asked = self._asker(card, policy, comparable.release, worker).ask(patients, comparable.unsolved)
         return self._ground.questions.keep(card, asked, comparable.release)
 
     def _asker(self, card: Card, policy: SiloPolicy, release: bytes, worker: Worker) -> DiscoveryAsker:

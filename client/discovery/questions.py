@@ -38,7 +38,7 @@ class Questions:
         return frozenset(patient for file in files for patient in file.patients)
 
     def find(self, partner: Card, patients: Sequence[str], threshold: float) -> OpenQuestion | None:
-        """The open question to a partner, if it is this one; without ``patients``, whoever is in it.
+        """The open question to a partner, if it is about these patients at this threshold.
 
         Raises:
             AgentError: its file is damaged.
@@ -52,7 +52,7 @@ class Questions:
             found = OpenQuestion(asked, bytes.fromhex(file.release))
         except (KeyError, TypeError, ValueError) as error:
             raise AgentError(f"{path} is damaged", remedy="remove it, and ask anew") from error
-        same = asked.question.threshold == threshold and set(patients or asked.patients) == set(asked.patients)
+        same = asked.question.threshold == threshold and sorted(patients) == sorted(asked.patients)
         return found if same else None
 
     def keep(self, partner: Card, asked: PatientQuestion, release: bytes) -> OpenQuestion:
