@@ -25,7 +25,7 @@ from client.encoder import PhotoEncoder
 from client.gallery_keeper import GalleryKeeper
 from client.kept import drop_kept
 from client.ledger import Ledger
-from client.link import RelayLink
+from client.link import LinkLimits, RelayLink
 from client.local_requests import LocalRequests
 from client.local_socket import LocalServer
 from client.policy import SiloPolicy
@@ -59,12 +59,20 @@ class Agent:
     Args:
         workspace: joined to a consortium, with a policy that names a model.
         today: the day on which consents and budgets are judged.
+        limits: of the link to the relay.
 
     Raises:
         AgentError: something of the workspace is missing; the message says which command mends it.
     """
 
-    def __init__(self, workspace: Workspace, *, workers: int = 2, today: Today = datetime.date.today) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        workers: int = 2,
+        today: Today = datetime.date.today,
+        limits: LinkLimits | None = None,
+    ) -> None:
         self.workspace, self._today = workspace, today
         self._open = ExitStack()
         self._stopping = threading.Event()
@@ -125,6 +133,7 @@ class Agent:
             workspace.name,
             self._handle,
             proxy=self.policy.relay.proxy,
+            limits=limits,
         )
         self.steward = Steward(
             workspace.name, self.epochs, self.proposer, self.link, self.standing, lambda: self.policy.allow.rank

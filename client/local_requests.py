@@ -57,6 +57,7 @@ class LocalRequests:
 
     def _rank(self, request: Request) -> dict[str, Any]:
         agent, values = self._agent, request.values
+        agent.standing()  # reads a policy that changed
         patients = [(_reference(reference), int(photos)) for reference, photos in values["patients"]]
         top = int(values["top"])
         if not 1 <= len(patients) <= MOST_PATIENTS or not all(1 <= n <= MOST_PHOTOS for _, n in patients):

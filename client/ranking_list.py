@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 SCHEMA = 1
 CAUTIONS = (
@@ -152,7 +153,7 @@ def as_table(ranking: RankingList) -> Table:
     if ranking.missing:
         head.append("Syndromes that are known mainly at the missing hospitals score too low here.")
     table = Table(
-        title="\n".join(head),
+        title=Text("\n".join(head)),  # as Text: what stands in brackets is no markup
         title_justify="left",
         title_style="not italic",
         caption=f"{ranking.answerable} syndromes were scored; {ranking.withheld} of the registry were not: "
@@ -169,9 +170,9 @@ def as_table(ranking: RankingList) -> Table:
         table.add_row(
             str(row.rank),
             f"{row.similarity:.{DECIMALS}f}",
-            row.name,
-            ", ".join(row.identifiers),
-            ", ".join(row.genes),
+            Text(row.name),
+            Text(", ".join(row.identifiers)),
+            Text(", ".join(row.genes)),
             row.support or "not shown",
         )
     return table

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 import client.local_socket
 from client.agent import Agent
+from client.link import LinkLimits
 from client.policy import load_policy
 from client.ranking_list import RankingList, from_json
 from client.workspace import Workspace
@@ -29,7 +30,7 @@ from common.learning.assembly import ModelPool
 from common.learning.plan import TrainingPlan
 from common.learning.release import Encoding, write_release
 from common.models.specs import BackboneSpec
-from common.ranking.kernel import Prototypes, linear
+from common.ranking.kernel import Prototypes, patients_per_syndrome, weighted_rows
 from common.ranking.patients import unit
 from common.storage import sha256_bytes
 from deploy.folder import ConsortiumFolder
@@ -215,23 +216,27 @@ class Hospitals:
         self._relay.close()
 
 
-def scores_in_clear(agents: Sequence[Agent], content: bytes, *, rows: Sequence[str] = ROWS) -> dict[str, float]:
-    """The linear formula over the matchable patients of some hospitals, by row; weights are theirs alone."""
-    panel = []
-    for agent in agents:
-        stored = agent.stored()
-        assert stored is not None
-        patients = stored.cohort.for_purpose(Purpose.MATCH, DAY)
-        found = agent.encoder.gallery(stored, patients)
-        of = {patient.id: str(patient.syndrome) for patient in patients.patients}
-        names = sorted(set(of.values()))
-        groups = [[index for index, patient in enumerate(found.ids) if of[patient] == name] for name in names]
-        matrix = np.stack([unit(found.matrix[group].mean(axis=0, keepdims=True))[0] for group in groups])
-        panel.append(
-            Prototypes(tuple(names), matrix.astype(np.float32), np.array([len(group) for group in groups]))
-        )
-    query = agents[0].encoder.portrait([content], aligned=True).embedding
-    return dict(zip(rows, linear(query[None], panel, syndromes=rows)[0].tolist(), strict=True))
+def scores_in_clear(
+    agents: Sequence[Agent], content: bytes, *, counted: Sequence[Agent] | None = None
+) -> dict[str, float]:
+    """The linear formula over some hospitals, by row of the registry; ``counted``: those that N_s goes over."""
+    held = {agent.workspace.name: _prototypes(agent) for agent in {*agents, *(counted or agents)}}
+    totals = patients_per_syndrome([held[agent.workspace.name] for agent in counted or agents])
+    query = agents[0].encoder.portrait([content], aligned=True).embedding.astype(np.float64)
+    sums = [weighted_rows(held[agent.workspace.name], syndromes=ROWS, totals=totals) @ query for agent in agents]
+    return dict(zip(ROWS, np.sum(sums, axis=0).tolist(), strict=True))
+
+
+def _prototypes(agent: Agent) -> Prototypes:
+    stored = agent.stored()
+    assert stored is not None
+    patients = stored.cohort.for_purpose(Purpose.MATCH, DAY)
+    found = agent.encoder.gallery(stored, patients)
+    of = {patient.id: str(patient.syndrome) for patient in patients.patients}
+    names = sorted(set(of.values()))
+    groups = [[index for index, patient in enumerate(found.ids) if of[patient] == name] for name in names]
+    rows = [unit(found.matrix[group].mean(axis=0, keepdims=True))[0] for group in groups]
+    return Prototypes(tuple(names), np.stack(rows), np.array([len(group) for group in groups]))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENT) -> None:
