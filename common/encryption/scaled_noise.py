@@ -11,6 +11,9 @@ the product is, so that a longer, shorter or otherwise chosen query changes the 
 factor made from the encrypted |q|^2 would not hold: residues have no sign, and there are long queries whose
 squares sum to zero modulo the primes. Against <q, r> one would need to know r. Nor does it need a further level or
 key.
+
+It rests on the querier's rotation keys being what they should: a silo cannot tell forged ones, and they could keep
+parts of a query out of <q, r>.
 """
 
 from __future__ import annotations
