@@ -165,7 +165,15 @@ class Hospitals:
     def start(self, *names: str, workers: int = 1) -> list[Agent]:
         """Start agents, all connected when this returns; epochs open only when ``open_epoch`` says so."""
         wanted = [name for name in names or self.names if name not in self.agents]
-        made = [Agent(Workspace(self.folder / name), workers=workers, today=lambda: self.today) for name in wanted]
+        made = [
+            Agent(
+                Workspace(self.folder / name),
+                workers=workers,
+                today=lambda: self.today,
+                limits=LinkLimits(patience=1.0),
+            )
+            for name in wanted
+        ]
         for name, agent in zip(wanted, made, strict=True):
             self.agents[name] = agent
             agent.start()

@@ -150,7 +150,7 @@ class Proposer:
                 try:
                     replies[name] = job.result()
                 except PhenofedError as error:
-                    refusals[name] = error.what
+                    refusals[name] = error.what.removeprefix(f"{name}: ")
         return replies, refusals
 
 
