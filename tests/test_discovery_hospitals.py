@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import json
 import threading
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from client.agent import Agent
+from client.discovery import answering
 from client.discovery.answering import ACCEPT, ASK, OFFER
 from client.policy import Discovery
+from client.workspace import Workspace
 from common.encryption.envelope import HEADER_BYTES, SIGNATURE_BYTES
 from common.encryption.gram_layout import MOST_DIMENSION, MOST_ROWS, GramLayout
 from common.encryption.gram_terms import LEAST_THRESHOLD, MOST_PATIENTS, Pairing
+from common.encryption.worker import Worker
 from common.errors import AgentError, ConfigError, DisclosureError, EncryptionError, RelayError
+from common.storage import write_text
 from common.transport.refusal import PeerRefusal
 from common.transport.wire import MAX_MESSAGE
-from tests.consortium_folder import done, make_consortium, refusal
+from tests.consortium_folder import copy_consortium, done, make_consortium, refusal
 from tests.discovery_desk import A, B
-from tests.discovery_hospitals import TODAY, face, hospitals, write_thin_release
+from tests.discovery_hospitals import BACKBONE, TODAY, face, hospitals, write_thin_release
 
 NAMES = ("hospital-a", "hospital-b")
 
@@ -159,7 +167,7 @@ def test_who_withdraws_disappears_from_links_names_questions_and_encodings(linke
     left = b"".join(path.read_bytes() for path in here.workspace.folder.glob("discovery/**/*") if path.is_file())
     assert b"a-1" not in left
     outcome = there.desk.accept(name)
-    assert "a message was refused" in outcome.untold
+    assert outcome.untold == "hospital-a does not know this link any more"
     assert there.desk.links()[0][1] is None
 
 
@@ -192,6 +200,32 @@ def test_a_partner_without_patients_gives_no_link_and_hides_that(two):
     there.import_patients({"b-4": face(0)}, silent=["b-4"])
     assert here.desk.ask("hospital-b").links == ()
     assert [entry.to_answer for entry in there.desk.remaining()] == [13]
+
+
+def test_a_worker_that_dies_is_a_refused_question_and_costs_once(two, monkeypatch):
+    here, there = two
+    with monkeypatch.context() as patched:
+        patched.setattr(answering, "Worker", functools.partial(Worker, memory=32 << 20))
+        with pytest.raises(PeerRefusal, match="the encryption worker"):
+            here.desk.ask("hospital-b", ["a-1"])
+    assert [link.patient for link in here.desk.ask("hospital-b", ["a-1"]).links] == ["a-1"]
+    assert [entry.to_ask for entry in here.desk.remaining()] == [15]
+    assert [entry.to_answer for entry in there.desk.remaining()] == [15]
+
+
+def test_an_agent_is_opted_out_of_ranking_and_discovery_separately(made, tmp_path):
+    workspace = copy_consortium(made, tmp_path / "c") / "hospital-a"
+    model = {"release": "../release", "backbone": BACKBONE.model_dump(mode="json")}
+    policy = {"allow": {"rank": False, "discover": True}, "model": model}
+    write_text(workspace / "policy.yaml", yaml.safe_dump(policy))
+    with contextlib.closing(Agent(Workspace(workspace))) as agent:
+        with pytest.raises(DisclosureError, match="no part in ranking"):
+            agent._handle("hospital-b", "query", b"")
+        with pytest.raises(EncryptionError, match="a message was refused"):
+            agent._handle("hospital-b", OFFER, b"")
+        write_text(workspace / "policy.yaml", yaml.safe_dump({**policy, "allow": {"discover": False}}))
+        with pytest.raises(DisclosureError, match="does not take part in discovery"):
+            agent._handle("hospital-b", OFFER, b"")
 
 
 def test_one_comparison_runs_at_a_time_and_the_next_is_told_so_at_once(two):

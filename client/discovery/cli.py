@@ -57,7 +57,7 @@ def ask(
         typer.echo(json.dumps(answer, indent=1))
     elif answer["links"]:
         _show_links(f"links with {partner}", answer["links"])
-        _say_untold(answer, f"{partner} does not know of them yet; accept a link to tell it")
+        _say_untold(answer, partner, "Accepting a link tells it.")
     else:
         _say(f"No patient of {partner} resembles these enough.")
 
@@ -87,7 +87,7 @@ def accept(context: typer.Context, link: LinkName, as_json: AsJson = False) -> N
         _say(f"Both have accepted. Write to {found['contact']} and name link {link}.")
     else:
         _say(f"Accepted here. {found['partner']} has not accepted.")
-    _say_untold(answer, "it could not be told; accept again later")
+    _say_untold(answer, found["partner"], "Accept again to tell it later.")
 
 
 def refuse(context: typer.Context, link: LinkName, as_json: AsJson = False) -> None:
@@ -150,9 +150,9 @@ def _row(link: dict[str, Any]) -> tuple[str, ...]:
     return (link["link"], link["patient"], link["partner"], link["their_patient"][:8], similarity, link["state"])
 
 
-def _say_untold(answer: dict[str, Any], what: str) -> None:
+def _say_untold(answer: dict[str, Any], partner: str, remedy: str) -> None:
     if answer["untold"]:
-        _say(f"Warning: {what} ({answer['untold']}).")
+        _say(f"Warning: {partner} was not told ({answer['untold']}). {remedy}")
 
 
 def _say(text: str) -> None:

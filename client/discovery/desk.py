@@ -21,7 +21,7 @@ from client.policy import SiloPolicy
 from common.consortium.identity import Card
 from common.encryption.gram_session import GramAsker
 from common.encryption.worker import Worker
-from common.errors import DisclosureError, PhenofedError
+from common.errors import DisclosureError, EncryptionError, PhenofedError
 from common.transport.refusal import PeerRefusal
 
 ANSWER_SECONDS, TELL_SECONDS = 900.0, 60.0
@@ -114,6 +114,10 @@ class DiscoveryDesk:
         acceptance, untold = exchange.accept(name), ""
         try:
             self._tell_acceptance(exchange, link, acceptance)
+        except PeerRefusal as error:
+            # Its patient left, most likely: there a link goes with its patient, and nobody is told.
+            unknown = error.code == EncryptionError.exit_code
+            untold = f"{link.partner} does not know this link any more" if unknown else str(error)
         except PhenofedError as error:
             untold = str(error)
         return Outcome((self._ground.book.find(name),), untold)
