@@ -122,9 +122,11 @@ MEANING = {
     "ranking.scorer": "The scorer of the headline figures. Not set: the validation patients choose.",
     "encryption.enabled": "Rank under encryption too, where the federated mode is run.",
     "encryption.settings": "In which settings.",
-    "encryption.queries": "At most so many probes a setting, of its first split.",
+    "encryption.splits": "At most so many rare splits of each setting; `null` for all.",
+    "encryption.queries": "At most so many probes of a split; `null` for all.",
+    "encryption.kernel": "`linear` compares with prototypes, `quadratic` with single patients.",
     "encryption.noise": "Whether silos add noise; off needs `profile: simulation`.",
-    "encryption.profile": "`standard` needs noise and three silos besides the asking one; `simulation` neither.",
+    "encryption.profile": "Floors and noise as [deployed](privacy.md); `simulation` has no floors and no panels.",
 }
 
 

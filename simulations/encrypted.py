@@ -1,12 +1,8 @@
-"""The encrypted ranking of a run: each probe's hospital asks the others, and the scores are compared with clear.
-
-A probe is a query of the silo that it belongs to. The panel is the other silos; the querier adds its own silo's
-part in clear. Counts travel in clear between the simulated silos; deployed ones seal them.
-"""
+"""The encrypted ranking of a run: each probe's hospital asks the others, and scores are compared with clear."""
 
 from __future__ import annotations
 
-import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,59 +10,76 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.encryption import Cost, EncryptedRanker
 from common.encryption.panel import SMALLEST_PANEL
+from common.encryption.sanitise import Noise
 from common.errors import DisclosureError
-from common.ranking.kernel import linear, patients_per_syndrome, weighted_rows
+from common.privacy.disclosure import SIMULATION, Profile, by_name
 from common.ranking.patients import Encodings
-from common.ranking.scores import Gallery
-from simulations.evaluation import Case, Evaluation, predictions
+from simulations.evaluation import Evaluation
 from simulations.predictions import Prediction
 from simulations.progress import Progress
+from simulations.questions import Answers, Asked, ask_all, chosen_cases
 from simulations.scenario import Encryption
 
 MODE = "encrypted"
 SHOWN_PAIRS = 2000
 
+Pairs = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Encrypted:
-    """What encrypted ranking gave and cost.
+    """What encrypted ranking gave and cost, under the floors of the settings' profile."""
 
-    ``clear``, ``encrypted``: (n, S) scores of the same probes, by the formula and under encryption. Bytes are
-    of one query and one silo.
-    """
-
+    settings: Encryption
+    answers: Answers = field(repr=False)
+    asked: tuple[Asked, ...] = field(repr=False)
     predictions: list[Prediction] = field(repr=False)
-    clear: list[NDArray[np.float32]] = field(repr=False)
-    encrypted: list[NDArray[np.float32]] = field(repr=False)
-    syndromes: int = 0
-    seconds: float = 0.0
-    bytes_up: float = 0.0
-    bytes_down: float = 0.0
-    noise: bool = True
-    notes: tuple[str, ...] = ()
 
     @property
-    def queries(self) -> int:
-        return sum(len(scores) for scores in self.clear)
+    def notes(self) -> tuple[str, ...]:
+        """Who could not ask, and what was not answered."""
+        answerable = self._answerable()
+        withheld = tuple(
+            f"the profile {self.settings.profile} answers {counts['answerable']:.3g} of {counts['syndromes']:.3g} "
+            f"syndromes in {setting}"
+            for setting, counts in answerable.items()
+            if counts["answerable"] < counts["syndromes"]
+        )
+        return (*self.answers.notes, *withheld)
 
     def figures(self) -> dict[str, Any]:
         """The part of results.json, without accuracies."""
-        pairs = list(zip(self.clear, self.encrypted, strict=True))
-        errors = [float(np.nanmax(np.abs(clear - secret))) for clear, secret in pairs]
+        pairs = _pairs(self.asked)
+        step = max(1, len(pairs) // SHOWN_PAIRS)
         return {
-            "kernel": "linear",
-            "noise": self.noise,
-            "queries": self.queries,
-            "syndromes": self.syndromes,
-            "max_abs_error": max(errors, default=0.0),
-            "top1_agreement": _agreement(pairs, 1),
-            "top10_agreement": _agreement(pairs, 10),
-            "seconds_per_query": self.seconds / max(self.queries, 1),
-            "bytes_up": self.bytes_up,
-            "bytes_down": self.bytes_down,
-            "pairs": _sample(pairs),
+            "kernel": self.settings.kernel,
+            "profile": self.settings.profile,
+            "noise": self.settings.noise,
+            "queries": self.answers.queries,
+            "most_asked": self.answers.most_asked,
+            "budget": by_name(self.settings.profile, simulated=True).queries_a_year,
+            "syndromes": max((len(part.syndromes) for part in self.asked), default=0),
+            "answerable": self._answerable(),
+            "max_abs_error": float(np.abs(pairs[:, 0] - pairs[:, 1]).max(initial=0.0)),
+            "top1_agreement": _agreement(self.asked, 1),
+            "top10_agreement": _agreement(self.asked, 10),
+            "seconds_per_query": self.answers.seconds / max(self.answers.queries, 1),
+            "bytes_up": self.answers.bytes_up,
+            "bytes_down": self.answers.bytes_down,
+            "pairs": [(round(c, 7), round(s, 7)) for c, s in pairs[::step][:SHOWN_PAIRS].tolist()],
+        }
+
+    def _answerable(self) -> dict[str, dict[str, float]]:
+        """By setting: mean number of syndromes in the gallery of a split, and of those that are answered."""
+        found: dict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+        for part in self.asked:
+            found[part.setting.value][part.case.split] = (len(part.syndromes), len(part.answered()))
+        return {
+            setting: dict(
+                zip(("syndromes", "answerable"), np.mean(list(splits.values()), axis=0).tolist(), strict=True)
+            )
+            for setting, splits in found.items()
         }
 
 
@@ -74,9 +87,9 @@ def check_panels(settings: Encryption, silos: Sequence[str]) -> None:
     """Say before a run trains for long that its silos cannot form a panel.
 
     Raises:
-        DisclosureError: encryption is on with the standard profile, and fewer than four silos take part.
+        DisclosureError: encryption is on, its profile is not simulation, and fewer than four silos take part.
     """
-    if settings.enabled and settings.profile == "standard" and len(silos) < SMALLEST_PANEL + 1:
+    if settings.enabled and settings.profile != "simulation" and len(silos) < SMALLEST_PANEL + 1:
         raise DisclosureError(
             f"{len(silos)} silos are too few to rank under encryption: with fewer than {SMALLEST_PANEL} besides "
             "the querier's an answer would tell one hospital's part",
@@ -87,91 +100,45 @@ def check_panels(settings: Encryption, silos: Sequence[str]) -> None:
 def rank_encrypted(
     settings: Encryption, evaluation: Evaluation, encodings: Encodings, progress: Progress
 ) -> Encrypted:
-    """Rank at most ``settings.queries`` probes of each setting under encryption, on the setting's first split."""
-    rows: list[Prediction] = []
-    clear: list[NDArray[np.float32]] = []
-    secret: list[NDArray[np.float32]] = []
-    costs: list[tuple[float, float]] = []
-    notes: list[str] = []
-    seconds, largest = 0.0, 0
-    cases = [(setting, case) for setting in settings.settings for case in evaluation.cases(setting)[:1]]
-    total = sum(min(len(case.probes), settings.queries) for _, case in cases)
-    with progress.stage("ranking under encryption", total) as advance:
-        for setting, case in cases:
-            held = evaluation.gallery(encodings, case)
-            for silo, probes in _by_silo(evaluation, case, settings.queries).items():
-                advance(len(probes))
-                if settings.profile == "standard" and len(set(held.silos) - {silo}) < SMALLEST_PANEL:
-                    notes.append(f"{silo} had too few other hospitals with a gallery to ask in {setting.value}")
-                    continue
-                queries = evaluation.probes(encodings, probes)
-                started = time.monotonic()
-                scores, cost = _ask_others(held, silo, queries, settings)
-                seconds += time.monotonic() - started
-                costs.append((cost.bytes_up, cost.bytes_down))
-                clear.append(linear(queries, list(held.prototypes().values()), syndromes=held.syndromes))
-                secret.append(scores)
-                rows += predictions(
-                    evaluation,
-                    case.split,
-                    probes,
-                    scores,
-                    held.syndromes,
-                    mode=MODE,
-                    scorer="encryptable",
-                    setting=setting.value,
-                )
-            largest = max(largest, len(held.syndromes))
-    up, down = np.mean(costs, axis=0).tolist() if costs else (0.0, 0.0)
-    return Encrypted(rows, clear, secret, largest, seconds, up, down, settings.noise, tuple(notes))
+    """Rank probes under encryption, as many as the settings say; budgets are counted, and not enforced."""
+    profile = by_name(settings.profile, simulated=True)
+    cases = chosen_cases(evaluation, settings.settings, splits=settings.splits, queries=settings.queries)
+    answers = ask_all(
+        cases,
+        evaluation,
+        encodings,
+        kernel=settings.kernel,
+        noise=noise_of(profile) if settings.noise else Noise(0.0),
+        smallest=smallest_panel(profile),
+        progress=progress,
+    )
+    asked = tuple(part.under(profile) for part in answers.asked)
+    rows = [row for part in asked for row in part.predictions(evaluation, mode=MODE)]
+    return Encrypted(settings, answers, asked, rows)
 
 
-def _ask_others(
-    held: Gallery, silo: str, queries: NDArray[np.float32], settings: Encryption
-) -> tuple[NDArray[np.float32], Cost]:
-    """Scores (n, S) of queries of ``silo``: the other silos' encrypted sum and its own part in clear.
-
-    The panel weighs by its own totals; the querier, who knows the consortium's, brings its answer to them.
-    """
-    prototypes = held.prototypes()
-    totals = patients_per_syndrome(prototypes.values())
-    others = {name: rows for name, rows in prototypes.items() if name != silo}
-    of_others = patients_per_syndrome(others.values())
-    share = np.array([of_others.get(key, 0) / totals[key] for key in held.syndromes])
-    with EncryptedRanker(
-        others, syndromes=held.syndromes, noise=settings.noise, profile=settings.profile
-    ) as ranker:
-        answer, cost = ranker.rank(queries)
-    scores = np.nan_to_num(answer.astype(np.float64)) * share
-    if silo in prototypes:
-        own = weighted_rows(prototypes[silo], syndromes=held.syndromes, totals=totals)
-        scores += queries.astype(np.float64) @ own.T
-    return scores.astype(np.float32), cost
+def noise_of(profile: Profile) -> Noise:
+    """What each silo adds under a profile."""
+    return Noise(profile.noise, scaled=profile.scaled_noise)
 
 
-def _by_silo(evaluation: Evaluation, case: Case, limit: int) -> dict[str, list[tuple[str, ...]]]:
-    """Probes by the hospital that asks with them, at most ``limit``, spread evenly over the case."""
-    step = max(1, len(case.probes) // limit)
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for probe in case.probes[::step][:limit]:
-        groups.setdefault(evaluation.silo(probe), []).append(probe)
-    return dict(sorted(groups.items(), key=lambda item: item[0].encode()))
+def smallest_panel(profile: Profile) -> int:
+    """Silos that must answer together."""
+    return 1 if profile is SIMULATION else SMALLEST_PANEL
 
 
-def _agreement(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], k: int) -> float:
-    """Fraction of queries whose first k syndromes are the same set."""
-    same = [
-        set(np.argsort(-clear, kind="stable")[:k]) == set(np.argsort(-secret, kind="stable")[:k])
-        for clears, secrets in pairs
-        for clear, secret in zip(clears, secrets, strict=True)
-    ]
+def _agreement(asked: Sequence[Asked], k: int) -> float:
+    """Fraction of rankings whose first k answered syndromes are the same set."""
+    same = []
+    for part in asked:
+        first, second = (np.argsort(-scores, axis=1, kind="stable")[:, :k] for scores in (part.clear, part.secret))
+        same += [set(clear) == set(secret) for clear, secret in zip(first.tolist(), second.tolist(), strict=True)]
     return float(np.mean(same)) if same else 1.0
 
 
-def _sample(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> list[tuple[float, float]]:
-    """At most ``SHOWN_PAIRS`` (clear, encrypted) scores, evenly taken, for the report's scatter."""
-    if not pairs:
-        return []
-    both = np.concatenate([np.stack([c.ravel(), s.ravel()], axis=1) for c, s in pairs])
-    step = max(1, len(both) // SHOWN_PAIRS)
-    return [(round(float(c), 7), round(float(s), 7)) for c, s in both[::step][:SHOWN_PAIRS]]
+def _pairs(asked: Sequence[Asked]) -> Pairs:
+    """(m, 2) every score in clear and under encryption, where there is an answer."""
+    parts = [np.stack([part.clear.ravel(), part.secret.ravel()], axis=1) for part in asked]
+    pairs = np.concatenate([np.zeros((0, 2)), *parts])
+    known: Pairs = pairs[~np.isnan(pairs).any(axis=1)]
+    return known

@@ -94,15 +94,24 @@ class Ranking(Settings):
 class Encryption(Settings):
     """The encrypted ranking of the federated model.
 
-    ``queries``: at most so many probes a setting. ``profile``: 'standard' needs noise and three silos besides the
-    querier's; 'simulation' asks for neither, and is no protection.
+    ``splits``: at most so many rare splits a setting. ``queries``: at most so many probes of each of them. None
+    stands for all. ``kernel`` and ``profile`` are those of deployed silos, but that budgets are counted and not
+    enforced. 'simulation' has no floors, needs neither noise nor a panel of three, and is no protection.
     """
 
     enabled: bool = True
     settings: tuple[Setting, ...] = (Setting.FF,)
-    queries: Annotated[int, Field(ge=1)] = 64
+    splits: Annotated[int, Field(ge=1)] | None = 1
+    queries: Annotated[int, Field(ge=1)] | None = 64
+    kernel: Literal["linear", "quadratic"] = "linear"
     noise: bool = True
-    profile: Literal["standard", "simulation"] = "standard"
+    profile: Literal["strict", "standard", "open", "simulation"] = "standard"
+
+    @model_validator(mode="after")
+    def _noise_fits(self) -> Encryption:
+        if not self.noise and self.profile != "simulation":
+            raise ValueError("noise=false needs profile=simulation: without noise an answer leaks the silos' rows")
+        return self
 
 
 class Scenario(Settings):

@@ -10,15 +10,18 @@ import numpy as np
 from common.cohort import store
 from common.cohort.reading import Refused
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndrome
-from common.cohort.splits import Protocol, RareSplit
+from common.cohort.splits import Protocol, RareSplit, Setting
+from common.consortium.counts import Totals
 from common.ranking.scores import SCORERS
 from server.checkpoints import RoundSummary
 from simulations import predictions, results
 from simulations.encrypted import Encrypted
+from simulations.evaluation import Case
 from simulations.folder import RunFolder
 from simulations.modes import Trained
 from simulations.predictions import Prediction
-from simulations.scenario import Scenario
+from simulations.questions import Answers, Asked
+from simulations.scenario import Encryption, Scenario
 
 MODES = ("pretrained", "local", "federated", "centralised")
 SILOS = ("silo-1", "silo-2", "silo-3")
@@ -198,4 +201,9 @@ def _encrypted(rows: Sequence[Prediction]) -> Encrypted:
     random = np.random.default_rng(1)
     clear = random.uniform(-0.3, 0.9, (len(chosen), 10)).astype(np.float32)
     noisy = (clear + random.normal(0, 1e-5, clear.shape)).astype(np.float32)
-    return Encrypted(secret, [clear], [noisy], 10, 12.0, 1.1e6, 2.7e5)
+    syndromes, patients = tuple(f"s{column}" for column in range(10)), np.full(10, 9)
+    none, probes = np.zeros(10, dtype=np.int64), tuple((row.image,) for row in chosen)
+    totals = Totals(patients, np.full(10, 3), none, none)
+    asked_all = Asked(Setting.FF, Case(0, probes, ()), probes, syndromes, totals, clear, noisy)
+    answers = Answers((asked_all,), len(chosen), len(chosen), 12.0, 1.1e6, 2.7e5, ())
+    return Encrypted(Encryption(), answers, (asked_all,), secret)
