@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from simulations import attack_cli, rerank_cli
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as training.rounds=3."),
@@ -25,12 +27,14 @@ class What(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add demo, simulate, report, compare and export."""
+    """Add demo, simulate, report, compare, export, rerank and attack."""
     app.command()(demo)
     app.command()(simulate)
     app.command()(report)
     app.command()(compare)
     app.command()(export)
+    rerank_cli.register(app)
+    attack_cli.register(app)
 
 
 def demo(
