@@ -43,7 +43,8 @@ from common.encryption.worker import Worker
 from common.encryption.worker_pool import WorkerPool
 from common.errors import AgentError, PhenofedError
 from common.faces.detect import Detector
-from common.learning.release import ReleasedEncoder, read_release
+from common.releases.bare import read_release
+from common.releases.encoder import ReleasedEncoder
 
 LOG = logging.getLogger("phenofed.agent")
 KERNEL = "linear"

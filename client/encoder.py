@@ -21,8 +21,9 @@ from common.errors import PhotoError
 from common.faces.decode import Pixels
 from common.faces.detect import Detector
 from common.faces.photos import crop_content
-from common.learning.release import Release, ReleasedEncoder
 from common.ranking.patients import Embeddings, Encodings, Floats, patient_embeddings, restrict
+from common.releases.encoder import ReleasedEncoder
+from common.releases.release import Release
 from common.storage import write_bytes
 
 

@@ -19,8 +19,8 @@ from common.cohort.store import StoredCohort
 from common.errors import PhotoError, RunError
 from common.faces.decode import read_bytes
 from common.faces.detect import Detector
-from common.learning.release import ReleasedEncoder
 from common.ranking.scores import SCORERS, Gallery
+from common.releases.encoder import ReleasedEncoder
 from simulations import releases
 from simulations.encodings import read_kept
 from simulations.evaluation import Case, Evaluation

@@ -20,11 +20,11 @@ from common.faces.decode import Pixels
 from common.faces.views import View, render
 from common.learning.assembly import ModelPool, write_shared
 from common.learning.frozen_part import split
-from common.learning.release import CHOSEN_VIEWS
 from common.models.device import repeatable
 from common.models.phenotype import PhenotypeModel, as_tensor
 from common.ranking.patients import Encodings, Floats, unit
 from common.records import Parameters, digest
+from common.releases.encoder import CHOSEN_VIEWS
 from common.storage import write_bytes, write_text
 from simulations.folder import RunFolder
 from simulations.modes import Trained

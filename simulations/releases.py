@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import RunError, WeightsError
-from common.learning.release import Encoding, Release, read_release, write_release
+from common.releases.bare import read_release, write_release
+from common.releases.manifest import Encoding
+from common.releases.release import Release
 from common.storage import sha256_file
 from simulations.folder import RunFolder
 from simulations.modes import Trained

@@ -28,10 +28,11 @@ from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndr
 from common.faces.decode import Pixels
 from common.learning.assembly import ModelPool
 from common.learning.plan import TrainingPlan
-from common.learning.release import Encoding, write_release
 from common.models.specs import BackboneSpec
 from common.ranking.kernel import Prototypes, patients_per_syndrome, weighted_rows
 from common.ranking.patients import unit
+from common.releases.bare import write_release
+from common.releases.manifest import Encoding
 from common.storage import sha256_bytes
 from deploy.folder import ConsortiumFolder
 from server.relay_running import running

@@ -21,8 +21,10 @@ from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndr
 from common.errors import RelayError
 from common.learning.assembly import ModelPool
 from common.learning.plan import TrainingPlan
-from common.learning.release import Encoding, ReleasedEncoder, read_release, write_release
 from common.models.specs import BackboneSpec
+from common.releases.bare import read_release, write_release
+from common.releases.encoder import ReleasedEncoder
+from common.releases.manifest import Encoding
 from common.storage import sha256_bytes, write_text
 from tests.cohort_files import drawn_face
 from tests.consortium_folder import copy_consortium

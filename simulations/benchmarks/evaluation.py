@@ -6,9 +6,9 @@ import datetime
 
 from common.cohort.splits import Setting
 from common.learning.assembly import write_shared
-from common.learning.release import CHOSEN_VIEWS
 from common.models.encoding import encode
 from common.ranking.scores import SCORERS
+from common.releases.encoder import CHOSEN_VIEWS
 from simulations import accuracy, predictions
 from simulations.benchmarks.bench import Bench, Measured
 from simulations.benchmarks.clock import repeated
