@@ -122,5 +122,17 @@ def unseal(
     return Opened(terms, found_id, payload, envelope[:-SIGNATURE_BYTES])
 
 
+def claimed(envelope: bytes) -> tuple[bytes, bytes]:
+    """(key id, message id), 32 bytes each, as an envelope states them: to look things up by, never to trust.
+
+    Raises:
+        EncryptionError: it is too short to state anything.
+    """
+    if len(envelope) < HEADER_BYTES:
+        raise refused()
+    key_id = _TERMS.unpack_from(envelope)[8]
+    return key_id, envelope[_TERMS.size : _TERMS.size + _HASH]
+
+
 def _same(first: bytes, second: bytes) -> bool:
     return hmac.compare_digest(first, second)
