@@ -99,9 +99,9 @@ class Proposer:
 
     def _propose(self, names: set[str], *, everybody: bool) -> OpenEpoch:
         epoch = self._agreed(names, everybody=everybody)
-        others = [card.name for card in epoch.participants if card.name != self._name]
+        others, takes_part = self._others(epoch)
         body = self._body(epoch)
-        counts = {self._name: self._epochs.count(body)}
+        counts = {self._name: self._epochs.count(body)} if takes_part else {}
         given, refusals = self._ask_all(others, "epoch.count", body)
         if refusals:
             raise _Met(
@@ -111,7 +111,7 @@ class Proposer:
         opened = OpenEpoch(epoch, counts, total(epoch, counts), self._standing().profile(epoch))
         self._epochs.open(opened.to_bytes())
         # A silo that is lost now catches up when it is back.
-        self._ask_all([*others, *epoch.waiting], "epoch.open", opened.to_bytes())
+        self._ask_all([*others, *(set(epoch.waiting) - {self._name})], "epoch.open", opened.to_bytes())
         return self._epochs.live(epoch.id) or opened
 
     def _agreed(self, names: set[str], *, everybody: bool) -> GalleryEpoch:
@@ -126,15 +126,22 @@ class Proposer:
                 without = f"; left out: {_listed(self.left_out)}" if self.left_out else ""
                 raise DisclosureError(error.what + without, remedy=error.remedy) from error
             body = self._body(epoch)
-            others = [card.name for card in epoch.participants if card.name != self._name]
+            others, takes_part = self._others(epoch)
             replies, refusals = self._ask_all(others, "epoch.check", body)
-            numbers = [_number(self._epochs.check(body)), *map(_number, replies.values())]
+            numbers = [_number(reply) for reply in replies.values()]
+            if takes_part:
+                numbers.append(_number(self._epochs.check(body)))
             self.left_out |= refusals
             if refusals and everybody:
                 raise AgentError(f"not every silo is ready: {_listed(refusals)}", remedy="mend it there")
             if not refusals and max(numbers) <= epoch.number:
                 return epoch
             at_least = max(at_least, *numbers)
+
+    def _others(self, epoch: GalleryEpoch) -> tuple[list[str], bool]:
+        """The other participants, and whether this silo is one: one that must wait may propose all the same."""
+        names = [card.name for card in epoch.participants]
+        return [name for name in names if name != self._name], self._name in names
 
     def _body(self, epoch: GalleryEpoch) -> bytes:
         current = self._epochs.current
