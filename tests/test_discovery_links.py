@@ -106,6 +106,14 @@ def test_a_patient_who_withdraws_takes_the_links_along(sides):
         there.exchange.receive_offer(offer)
 
 
+def test_a_similarity_that_was_rounded_to_below_the_threshold_is_no_weak_offer(tmp_path, members):
+    first, second = members
+    here, there = Side(tmp_path, first, second), Side(tmp_path, second, first)
+    there.exchange = LinkExchange(second, first.card, there.names, there.book, threshold=0.604)
+    offer = here.exchange.offer([found(here, there, similarity=0.6)])
+    assert [link.similarity for link in there.exchange.receive_offer(offer)] == [0.6]
+
+
 def test_offers_that_do_not_fit_are_refused(sides, members):
     here, there = sides
     here.exchange._threshold = 0.0
