@@ -1,0 +1,63 @@
+"""Audited handling: each request of the hospital's people and of other hospitals leaves a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from client.audit.entry import Entry, Outcome, member, reason_of, user
+from client.audit.log import AuditLog
+from client.local_socket import Request
+from common.errors import PhenofedError
+
+LOOKS = frozenset({"status", "budget", "discover.remaining"})
+"""What only shows how the agent stands, and is asked again and again."""
+
+_TOPIC = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+
+Local = Callable[[Request], dict[str, Any]]
+FromPeers = Callable[[str, str, bytes], bytes]
+Result = TypeVar("Result")
+
+
+def audited(log: AuditLog, handle: Local) -> Local:
+    """``handle`` for requests over the local socket, with a line that names operation and OS user.
+
+    What cannot be written down is not answered.
+    """
+
+    def handled(request: Request) -> dict[str, Any]:
+        if request.operation in LOOKS:
+            return handle(request)
+        note = partial(log.record, _known(request.operation), user(request.user))
+        return _written(note, lambda: handle(request))
+
+    return handled
+
+
+def audited_peers(log: AuditLog, handle: FromPeers) -> FromPeers:
+    """``handle`` for messages from other hospitals, with a line that names hospital and topic."""
+
+    def handled(sender: str, topic: str, body: bytes) -> bytes:
+        note = partial(log.record, "answer", member(sender), topic=_known(topic))
+        return _written(note, lambda: handle(sender, topic, body))
+
+    return handled
+
+
+def _written(note: Callable[..., Entry], work: Callable[[], Result]) -> Result:
+    try:
+        result = work()
+    except Exception as error:
+        outcome: Outcome = "refused" if isinstance(error, PhenofedError) else "failed"
+        note(outcome=outcome, reason=reason_of(error))
+        raise
+    note()
+    return result
+
+
+def _known(name: str) -> str:
+    """A name that others chose, as far as it is one."""
+    return name if _TOPIC.fullmatch(name) else "unknown"
