@@ -38,6 +38,14 @@ class Request:
     user: str
 
 
+@dataclass(frozen=True)
+class Reply:
+    """An answer that does not fit into JSON: its values, and attachments such as arrays."""
+
+    values: dict[str, Any]
+    attachments: Attachments = ()
+
+
 class LocalServer:
     """Serves requests, each in a thread of its own.
 
@@ -49,7 +57,7 @@ class LocalServer:
         AgentError: another agent serves there, or the path is too long.
     """
 
-    def __init__(self, path: Path, handle: Callable[[Request], dict[str, Any]]) -> None:
+    def __init__(self, path: Path, handle: Callable[[Request], dict[str, Any] | Reply]) -> None:
         self._path, self._handle = path, handle
         self._socket = _listen(path)
         self._thread = threading.Thread(target=self._serve, name="local socket", daemon=True)
@@ -73,36 +81,44 @@ class LocalServer:
     def _one(self, connection: socket.socket) -> None:
         with connection, suppress(OSError, frames.PipeClosed):
             head, *attachments = frames.read(connection.fileno()) or [b""]
-            answer = self._answer(head, attachments, _user(connection))
-            frames.write(connection.fileno(), [json.dumps(answer).encode()])
+            answer, brought = self._answer(head, attachments, _user(connection))
+            frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought])
 
-    def _answer(self, head: bytes, attachments: Attachments, user: str) -> dict[str, Any]:
+    def _answer(self, head: bytes, attachments: Attachments, user: str) -> tuple[dict[str, Any], Attachments]:
         try:
             values = json.loads(head)
-            return {"ok": self._handle(Request(str(values.pop("operation")), values, attachments, user))}
+            reply = self._handle(Request(str(values.pop("operation")), values, attachments, user))
+            return ({"ok": reply.values}, reply.attachments) if isinstance(reply, Reply) else ({"ok": reply}, ())
         except PhenofedError as error:
-            return {"error": [error.exit_code, error.what, error.remedy]}
+            return {"error": [error.exit_code, error.what, error.remedy]}, ()
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            return {"error": [AgentError.exit_code, "the agent does not understand the request", "update both"]}
+            return {
+                "error": [AgentError.exit_code, "the agent does not understand the request", "update both"]
+            }, ()
         except Exception as error:
             # Its text may quote a patient; the log gets its kind only.
             LOG.error("a request failed (%s)", type(error).__name__)
-            return {"error": [AgentError.exit_code, "the agent failed over the request", "see its log"]}
+            return {"error": [AgentError.exit_code, "the agent failed over the request", "see its log"]}, ()
 
 
 def call(path: Path, operation: str, values: dict[str, Any], attachments: Attachments = ()) -> dict[str, Any]:
-    """Ask the agent behind the socket ``path``.
+    """The values of what the agent behind the socket ``path`` replies.
 
     Raises:
         AgentError: no agent listens there, or it ended meanwhile.
         PhenofedError: what the agent refused, in its own words and with its exit code.
     """
+    return exchange(path, operation, values, attachments).values
+
+
+def exchange(path: Path, operation: str, values: dict[str, Any], attachments: Attachments = ()) -> Reply:
+    """As ``call``, with the attachments of the reply."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
             request = json.dumps({"operation": operation, **values}).encode()
             frames.write(connection.fileno(), [request, *attachments])
-            (content,) = frames.read(connection.fileno())
+            content, *brought = frames.read(connection.fileno()) or [b""]
         except (OSError, frames.PipeClosed) as error:
             raise AgentError(
                 "the silo's agent does not answer", remedy="start it with phenofed silo up, or read its log"
@@ -111,13 +127,12 @@ def call(path: Path, operation: str, values: dict[str, Any], attachments: Attach
     if "error" in answer:
         code, what, remedy = answer["error"]
         raise _kind(code)(what, remedy=remedy)
-    return dict(answer["ok"])
+    return Reply(dict(answer["ok"]), brought)
 
 
 def _listen(path: Path) -> socket.socket:
     if len(str(path)) > _PATH_LIMIT:
         raise AgentError(f"the path of the socket is too long: {path}", remedy="use a workspace nearer to /")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if path.exists():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
             try:
@@ -126,14 +141,16 @@ def _listen(path: Path) -> socket.socket:
                 path.unlink(missing_ok=True)  # left behind by an agent that was killed
             else:
                 raise AgentError("an agent serves this workspace already", remedy="stop it first")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
+        listener.listen()
     except OSError as error:
+        listener.close()
         raise AgentError(f"cannot make {path} ({error.strerror})", remedy="check the workspace") from error
     finally:
         os.umask(mask)
-    listener.listen()
     return listener
 
 

@@ -1,0 +1,183 @@
+"""The agent's door for its own hospital: private, patient with nonsense, and one agent a workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import stat
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.agent import Agent
+from client.local_socket import LocalServer, Request, call
+from client.workspace import Workspace
+from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, PhotoError
+from tests.agents import Hospitals, found_hospitals, hospitals, phenofed, photo, set_policy
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
+    """One hospital of four, whose agent runs."""
+    names = ("alpha", "beta", "gamma", "delta")
+    with hospitals(found_hospitals(tmp_path_factory.mktemp("c") / "c", names)) as made:
+        made.start("alpha")
+        yield made
+
+
+@pytest.fixture
+def path(alone: Hospitals) -> Path:
+    return alone.agents["alpha"].workspace.socket_path
+
+
+def raw(path: Path, content: bytes) -> bytes:
+    """What the agent answers to bytes that end."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(path))
+        found = b""
+        with contextlib.suppress(ConnectionError):  # the agent need not read to the end
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            while part := connection.recv(1 << 16):
+                found += part
+        return found
+
+
+def framed(*parts: bytes) -> bytes:
+    return struct.pack(">I", len(parts)) + b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+
+
+def test_only_the_owner_can_open_the_door(path: Path) -> None:
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"\xff" * 12, struct.pack(">IQ", 1, 1 << 40), framed(b"half")[:-1], struct.pack(">I", 1 << 20)],
+)
+def test_what_is_no_message_is_cut_off(path: Path, content: bytes) -> None:
+    assert raw(path, content) == b""
+    assert call(path, "status", {})["name"] == "alpha"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"3",
+        b"{}",
+        b'{"operation": "rank"}',
+        b'{"operation": "rank", "patients": [["a"]], "top": 1, "keep": false, "aligned": true}',
+        b'{"operation": "rank", "patients": [["a", 1e999]], "top": 1, "keep": false, "aligned": true}',
+        b'{"operation": "rank", "patients": 3, "top": 1, "keep": false, "aligned": true}',
+        b'{"operation": "keys", "action": {"a": [1]}, "x": ' + b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_request_is_refused_in_one_line(path: Path, head: bytes) -> None:
+    answer = raw(path, framed(head))
+    assert b"does not understand the request" in answer
+    assert b"\n" not in answer
+    assert call(path, "status", {})["name"] == "alpha"
+
+
+@pytest.mark.parametrize(
+    ("values", "photos", "kind"),
+    [
+        ({"patients": []}, 0, ConfigError),
+        ({"patients": [["p", 1]] * 65}, 65, ConfigError),
+        ({"patients": [["p", 33]]}, 33, ConfigError),
+        ({"patients": [["p", 0]]}, 0, ConfigError),
+        ({"patients": [["p", -1], ["q", 2]]}, 1, ConfigError),
+        ({"patients": [["p", 2]]}, 1, PhotoError),
+        ({"patients": [["p", 1]], "keep": True}, 1, DisclosureError),
+    ],
+)
+def test_rankings_that_are_not_asked_for_properly_are_refused(
+    path: Path, values: dict[str, Any], photos: int, kind: type[PhenofedError]
+) -> None:
+    with pytest.raises(kind) as refused:
+        call(path, "rank", {"top": 10, "keep": False, "aligned": True} | values, [photo(1)] * photos)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_operation_is_named_and_the_agent_goes_on(path: Path) -> None:
+    with pytest.raises(AgentError, match="knows no 'dance'"):
+        call(path, "dance", {})
+    assert call(path, "status", {})["connected"]
+
+
+def test_a_fault_in_the_agent_tells_nothing_of_a_patient(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def handle(request: Request) -> dict[str, Any]:
+        raise RuntimeError("patient 4711")
+
+    server = LocalServer(tmp_path / "s", handle)
+    try:
+        with caplog.at_level(logging.DEBUG), pytest.raises(AgentError, match="failed over the request") as told:
+            call(tmp_path / "s", "rank", {})
+    finally:
+        server.close()
+    assert "RuntimeError" in caplog.text
+    assert "4711" not in caplog.text + str(told.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_second_agent_is_refused_and_the_first_serves_on(alone: Hospitals, path: Path) -> None:
+    with pytest.raises(AgentError, match="an agent serves this workspace already"):
+        Agent(Workspace(alone.folder / "alpha"), workers=1).start()
+    assert call(path, "status", {})["name"] == "alpha"
+    refused = phenofed("silo", "up", alone.folder / "alpha").exception
+    assert isinstance(refused, AgentError)
+    assert call(path, "status", {})["name"] == "alpha"
+
+
+def test_the_socket_of_an_agent_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+    left = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    left.bind(str(tmp_path / "s"))
+    left.close()
+    with pytest.raises(AgentError, match="phenofed silo up"):
+        call(tmp_path / "s", "status", {})
+    server = LocalServer(tmp_path / "s", lambda request: {"seen": request.operation})
+    assert call(tmp_path / "s", "status", {}) == {"seen": "status"}
+    server.close()
+
+
+def test_without_an_agent_the_clinician_is_told_what_to_do(alone: Hospitals, tmp_path: Path) -> None:
+    picture = tmp_path / "p.png"
+    picture.write_bytes(photo(1))
+    refused = phenofed("rank", picture, "--patient", "17", "--workspace", alone.folder / "beta").exception
+    assert isinstance(refused, AgentError)
+    assert "phenofed silo up" in str(refused)
+    with pytest.raises(AgentError, match="nearer to /"):
+        LocalServer(tmp_path / ("x" * 120), lambda request: {})
+
+
+def test_up_says_in_one_line_what_is_missing(alone: Hospitals, tmp_path: Path) -> None:
+    workspace = alone.folder / "gamma"
+    for missing, remedy in (
+        ("ledger.sqlite", "restore it from a backup"),
+        ("gallery/gallery.safetensors", "restore it from a backup"),
+        ("registry.json", "newer kit"),
+        ("certificate.pem", "silo join"),
+        ("policy.yaml", "silo join"),
+        ("release/federated.manifest.json", "give the folder of a federated model"),
+        ("private.key", "silo init"),
+    ):
+        held = (workspace / missing).rename(tmp_path / "held")
+        refused = phenofed("silo", "up", workspace).exception
+        held.rename(workspace / missing)
+        assert isinstance(refused, PhenofedError), missing
+        assert remedy in str(refused), missing
+        assert "\n" not in str(refused)
+        assert not (workspace / "agent.sock").exists()
+    set_policy(workspace, model=None)
+    refused = phenofed("silo", "up", workspace).exception
+    assert "the policy names no model" in str(refused)
