@@ -23,7 +23,7 @@ from common.learning.assembly import ModelPool, parse_model, parse_plan, read_sh
 from common.learning.data import TrainingData
 from common.learning.local_state import LocalState
 from common.learning.trainer import train_locally
-from common.records import Refusal, SiloDescription, TrainRequest, Update
+from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
 from common.seeding import derive, generator
 from common.storage import write_bytes
 
@@ -57,8 +57,8 @@ class Silo:
     def _stored(self) -> StoredCohort:
         return load_cohort(self._folder / "cohort")
 
-    def describe(self) -> SiloDescription:
-        """How much may be trained on today."""
+    def describe(self, question: Question | None = None) -> SiloDescription:
+        """How much may be trained on today, whoever asks."""
         cohort = self._trainable()
         return SiloDescription(
             self.name,

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from common.consortium.identity import Card
 from common.errors import ConfigError
-from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update
+from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
 
 GROUP = "phenofed.providers"
 
@@ -30,6 +31,9 @@ class Coordination:
         max_update_norm: the gate's bound on an update's Euclidean norm; None for none.
         patient_cap: largest weight of one silo; None for none.
         folder: where the checkpoint is kept.
+        least: silos that must answer before the run begins.
+        digest: of the signed plan; empty in simulations.
+        cards: the silos' cards, by which descriptions and updates are verified; empty in simulations.
     """
 
     run: str
@@ -44,12 +48,15 @@ class Coordination:
     quorum: int = 2
     max_update_norm: float | None = None
     patient_cap: int | None = None
+    least: int = 2
+    digest: str = ""
+    cards: Mapping[str, Card] = field(default_factory=dict, repr=False)
 
 
 class SiloOperations(Protocol):
     """What a silo lets a coordinator ask for. Nothing else exists."""
 
-    def describe(self) -> SiloDescription: ...
+    def describe(self, question: Question) -> SiloDescription | Refusal: ...
 
     def train(self, request: TrainRequest) -> Update | Refusal: ...
 

@@ -28,21 +28,55 @@ Parameters = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class SiloDescription:
-    """What a silo tells the coordinator before a run: its name and the size of its training data."""
+class Question:
+    """Asks whoever serves a node which silo it is, and whether it takes part.
 
-    silo: str
-    patients: int
-    photos: int
-    syndromes: int
+    ``plan``: digest of the signed plan, empty in simulations. ``nonce`` and ``node`` make each question another,
+    so that no answer fits twice.
+    """
+
+    run: str
+    plan: str = ""
+    nonce: str = ""
+    node: str = ""
 
     def to_record(self) -> RecordDict:
         return _pack({}, vars(self))
 
     @classmethod
-    def from_record(cls, record: RecordDict) -> SiloDescription:
+    def from_record(cls, record: RecordDict) -> Question:
         _, note = _unpack(record)
-        return cls(_name(note, "silo"), *(_count(note, key) for key in ("patients", "photos", "syndromes")))
+        return cls(_name(note, "run"), *(_text(note, key) for key in ("plan", "nonce", "node")))
+
+
+@dataclass(frozen=True)
+class SiloDescription:
+    """What a silo tells the coordinator before a run: its name and the size of its training data.
+
+    ``signature``: (128 hexadecimal digits) the silo's Ed25519 signature over ``statement``; empty in simulations.
+    """
+
+    silo: str
+    patients: int
+    photos: int
+    syndromes: int
+    signature: str = ""
+
+    def statement(self, question: Question) -> bytes:
+        """What the silo signs: the question and its answer."""
+        return _statement("description", vars(question), {**vars(self), "signature": ""})
+
+    def to_record(self) -> RecordDict:
+        return _pack({}, vars(self))
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> SiloDescription | Refusal:
+        """The description, or the refusal that the silo sent in its place."""
+        _, note = _unpack(record)
+        if "refused" in note:
+            return Refusal(_name(note, "silo"), str(note["refused"])[:500])
+        patients, photos, syndromes = (_count(note, key) for key in ("patients", "photos", "syndromes"))
+        return cls(_name(note, "silo"), patients, photos, syndromes, _text(note, "signature"))
 
 
 @dataclass(frozen=True)
@@ -50,6 +84,7 @@ class TrainRequest:
     """One round's work: the shared parameters and how to train them.
 
     ``model`` and ``plan`` are the JSON forms of ``ModelSpec`` and ``TrainingPlan``; the silo parses them anew.
+    ``digest``: of the signed plan; empty in simulations.
     """
 
     run: str
@@ -58,6 +93,7 @@ class TrainRequest:
     model: Mapping[str, Any]
     plan: Mapping[str, Any]
     parameters: Parameters = field(repr=False)
+    digest: str = ""
 
     def to_record(self) -> RecordDict:
         note = {key: value for key, value in vars(self).items() if key != "parameters"}
@@ -73,6 +109,7 @@ class TrainRequest:
             model=_section(note, "model"),
             plan=_section(note, "plan"),
             parameters=arrays,
+            digest=_text(note, "digest"),
         )
 
 
@@ -81,7 +118,8 @@ class Update:
     """What leaves a silo after training: delta = local - received, and the counts that weigh it.
 
     ``delta``: float32 by parameter path. ``patients``, ``photos``: how many were trained on. ``loss``: mean
-    training loss of the round.
+    training loss of the round. ``signature``: (128 hexadecimal digits) the silo's Ed25519 signature over
+    ``statement``; empty in simulations.
     """
 
     run: str
@@ -91,6 +129,13 @@ class Update:
     patients: int
     photos: int
     loss: float
+    signature: str = ""
+
+    @property
+    def statement(self) -> bytes:
+        """What the silo signs: run, round, its name, and the SHA-256 of the delta with its counts."""
+        note = {key: value for key, value in vars(self).items() if key not in ("delta", "signature")}
+        return _statement("update", note, digest(self.delta))
 
     def to_record(self) -> RecordDict:
         note = {key: value for key, value in vars(self).items() if key != "delta"}
@@ -115,6 +160,7 @@ class Update:
             patients=_count(note, "patients"),
             photos=_count(note, "photos"),
             loss=float(loss),
+            signature=_text(note, "signature"),
         )
 
 
@@ -150,6 +196,10 @@ def digest(arrays: Parameters) -> str:
     return result.hexdigest()
 
 
+def _statement(kind: str, *parts: object) -> bytes:
+    return f"phenofed {kind} 1\0{json.dumps(parts, sort_keys=True)}".encode()
+
+
 def _pack(arrays: Parameters, note: Mapping[str, Any]) -> RecordDict:
     from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
@@ -161,6 +211,8 @@ def _pack(arrays: Parameters, note: Mapping[str, Any]) -> RecordDict:
 
 def _unpack(record: RecordDict) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     try:
+        if set(record) != {"arrays", "note"} or set(record.config_records["note"]) != {"json"}:
+            raise ValueError("more than arrays and a note")
         text = record.config_records["note"]["json"]
         if not isinstance(text, str) or len(text) > MAX_NOTE_BYTES:
             raise ValueError("no short text")
@@ -183,6 +235,13 @@ def _unpack(record: RecordDict) -> tuple[dict[str, NDArray[np.float32]], dict[st
 def _name(note: Mapping[str, Any], key: str) -> str:
     value = note.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= 128 or not value.isprintable():
+        raise TrainingError(f"a message has no usable '{key}'", remedy="use the same version")
+    return value
+
+
+def _text(note: Mapping[str, Any], key: str) -> str:
+    value = note.get(key, "")
+    if not isinstance(value, str) or len(value) > 128 or (value and not value.isalnum()):
         raise TrainingError(f"a message has no usable '{key}'", remedy="use the same version")
     return value
 

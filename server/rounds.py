@@ -6,6 +6,7 @@ ours and Flower carries the messages. With the same responders the result is the
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,18 @@ from flwr.serverapp import Grid
 
 from common.errors import RunError, TrainingError
 from common.federation import Coordination
-from common.records import Parameters, Refusal, SiloDescription, TrainRequest, Update, applied, norm
+from common.records import (
+    Parameters,
+    Question,
+    Refusal,
+    SiloDescription,
+    TrainRequest,
+    Update,
+    applied,
+    norm,
+)
 from server import checkpoints
-from server.aggregation.gate import refusal
+from server.aggregation.gate import refusal, signed_by
 from server.aggregation.means import weighted_mean
 from server.checkpoints import Checkpoint, RoundSummary
 
@@ -60,31 +70,55 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
 def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
     """The node of each silo of the run that answers, in sorted silo order.
 
+    Whom a node serves is told by the silo's signed answer to a question that no other answer fits.
+
     Raises:
-        TrainingError: fewer silos than the quorum answer before the deadline, or two nodes claim one name.
+        TrainingError: fewer silos than the run asks for answer before the deadline, or two nodes claim one name.
     """
     end = time.monotonic() + run.deadline_s
     found: dict[str, int] = {}
+    refused: dict[str, str] = {}
     asked: set[int] = set()
-    while len(found) < len(run.silos) and time.monotonic() < end:
+    while len(found | refused) < len(run.silos) and time.monotonic() < end:
         fresh = [node for node in sorted(grid.get_node_ids()) if node not in asked]
         asked.update(fresh)
-        for node, reply in _ask(grid, "query.describe", fresh, RecordDict, seconds=end - time.monotonic()):
-            description = _description(reply)
-            if description is None or description.silo not in run.silos:
-                continue
-            if description.silo in found:
-                raise TrainingError(f"two nodes say that they are '{description.silo}'", remedy="stop one of them")
-            found[description.silo] = node
+        for node, answer in _introduced(grid, run, fresh, seconds=end - time.monotonic()):
+            if isinstance(answer, Refusal):
+                refused[answer.silo] = answer.reason
+            elif answer.silo in found:
+                raise TrainingError(f"two nodes say that they are '{answer.silo}'", remedy="stop one of them")
+            else:
+                found[answer.silo] = node
         if not fresh:
             time.sleep(POLL_SECONDS)
-    if len(found) < max(2, run.quorum):
-        missing = sorted(set(run.silos) - set(found))
+    least = max(2, run.quorum, run.least)
+    if len(found) < least:
+        missing = {silo: refused.get(silo, "no answer") for silo in run.silos if silo not in found}
+        reasons = "; ".join(f"{silo}: {reason}" for silo, reason in sorted(missing.items()))
         raise TrainingError(
-            f"{len(found)} of {len(run.silos)} silos answered within {run.deadline_s:.0f} s; missing {missing}",
-            remedy="start the missing silos, or lower the quorum (never below two)",
+            f"{len(found)} of {len(run.silos)} silos take part, and the run asks for {least} ({reasons})",
+            remedy="start the missing silos, or make a plan that asks for fewer (never below two)",
         )
     return dict(sorted(found.items(), key=lambda item: item[0].encode()))
+
+
+def _introduced(
+    grid: Grid, run: Coordination, nodes: list[int], *, seconds: float
+) -> Iterable[tuple[int, SiloDescription | Refusal]]:
+    """What the run's silos say through these nodes; strangers and what no silo signed are passed over."""
+    questions = {node: Question(run.run, run.digest, secrets.token_hex(16), str(node)) for node in nodes}
+    for node, reply in _ask(grid, "query.describe", nodes, lambda n: questions[n].to_record(), seconds=seconds):
+        answer = _description(reply)
+        if answer is None or answer.silo not in run.silos:
+            continue
+        card = run.cards.get(answer.silo)
+        # A refusal is not signed: it can only keep its own node out.
+        if (
+            card is None
+            or isinstance(answer, Refusal)
+            or signed_by(card, answer.signature, answer.statement(questions[node]))
+        ):
+            yield node, answer
 
 
 def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Checkpoint) -> Checkpoint:
@@ -112,12 +146,14 @@ def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Chec
 def _collect(
     grid: Grid, run: Coordination, nodes: Mapping[str, int], parameters: Parameters, number: int
 ) -> Replies:
-    request = TrainRequest(run.run, number, run.seed, run.model, run.plan, parameters).to_record
+    request = TrainRequest(run.run, number, run.seed, run.model, run.plan, parameters, run.digest)
     silo_of = {node: silo for silo, node in nodes.items()}
     excluded = dict.fromkeys(silo_of.values(), f"no reply within {run.deadline_s:.0f} s")
     excluded |= {silo: "not connected" for silo in run.silos if silo not in nodes}
     updates = []
-    for node, reply in _ask(grid, "train.round", silo_of, request, seconds=run.deadline_s, group=str(number)):
+    for node, reply in _ask(
+        grid, "train.round", silo_of, lambda node: request.to_record(), seconds=run.deadline_s, group=str(number)
+    ):
         silo = silo_of[node]
         answer = _update(reply)
         if isinstance(answer, Update):
@@ -128,6 +164,7 @@ def _collect(
                 round=number,
                 silo=silo,
                 max_norm=run.max_update_norm,
+                card=run.cards.get(silo),
             )
         else:
             reason = answer
@@ -143,7 +180,7 @@ def _ask(
     grid: Grid,
     kind: str,
     nodes: Iterable[int],
-    content: Callable[[], RecordDict],
+    content: Callable[[int], RecordDict],
     *,
     seconds: float,
     group: str = "0",
@@ -153,7 +190,7 @@ def _ask(
     Replies are matched by message id: the error reply of a dead node names the wrong source.
     """
     targets = list(nodes)
-    messages = [Message(content(), node, kind, ttl=max(seconds, 1.0) + 60, group_id=group) for node in targets]
+    messages = [Message(content(node), node, kind, ttl=max(seconds, 1.0) + 60, group_id=group) for node in targets]
     pending = dict(zip(grid.push_messages(messages), targets, strict=True))
     end = time.monotonic() + seconds
     while pending:
@@ -167,7 +204,7 @@ def _ask(
             time.sleep(POLL_SECONDS)
 
 
-def _description(reply: Message) -> SiloDescription | None:
+def _description(reply: Message) -> SiloDescription | Refusal | None:
     if reply.has_error():
         return None
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import RunError, TrainingError
 from common.federation import Coordination
-from common.records import Refusal, SiloDescription, TrainRequest, Update
+from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
 from server import checkpoints
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
@@ -28,7 +28,7 @@ class FakeSilo:
         self.name, self.spoil = name, spoil
         self.asked: list[int] = []
 
-    def describe(self) -> SiloDescription:
+    def describe(self, question: Question) -> SiloDescription | Refusal:
         return SiloDescription(self.name, patients=4, photos=5, syndromes=2)
 
     def train(self, request: TrainRequest) -> Update | Refusal:

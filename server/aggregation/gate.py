@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.consortium.identity import Card
 from common.records import Parameters, Update, norm
 
 
 def refusal(
-    update: Update, *, received: Parameters, run: str, round: int, silo: str, max_norm: float | None
+    update: Update,
+    *,
+    received: Parameters,
+    run: str,
+    round: int,
+    silo: str,
+    max_norm: float | None,
+    card: Card | None = None,
 ) -> str | None:
     """Why ``update`` may not be aggregated, or None.
 
@@ -19,11 +27,14 @@ def refusal(
         received: the parameters that were sent out; keys and shapes must match.
         silo: who the update must come from.
         max_norm: largest Euclidean norm of the whole delta; None for no bound.
+        card: whose signature the update must bear; None in simulations.
     """
     if update.silo != silo:
         return f"it names another silo ('{update.silo}')"
     if (update.run, update.round) != (run, round):
         return f"it belongs to run {update.run}, round {update.round}"
+    if card is not None and not signed_by(card, update.signature, update.statement):
+        return "it does not bear the silo's signature"
     if update.patients < 1 or update.photos < update.patients:
         return f"it counts {update.patients} patients and {update.photos} photos"
     if not np.isfinite(update.loss):
@@ -40,3 +51,11 @@ def refusal(
     if max_norm is not None and length > max_norm:
         return f"its norm {length:.3g} exceeds {max_norm:.3g}"
     return None
+
+
+def signed_by(card: Card, signature: str, statement: bytes) -> bool:
+    """Whether ``signature`` (hexadecimal) is that member's over ``statement``."""
+    try:
+        return card.verifies(bytes.fromhex(signature), statement)
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""A silo as the Flower client sees it: two typed operations, forwarded to the agent's training socket.
+
+This process runs what the coordinator's app bundle names, so it holds nothing. Weights cross the socket as
+safetensors, everything else as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from client.local_socket import Reply, exchange
+from common.errors import AgentError
+from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
+
+SOCKET = "PHENOFED_TRAINING_SOCKET"
+"""Environment variable of the Flower node: where the agent listens for it."""
+
+DESCRIBE, TRAIN = "describe", "train"
+
+
+class AgentSilo:
+    """The silo behind the agent's training socket ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def describe(self, question: Question) -> SiloDescription | Refusal:
+        """Who this is, signed, if the silo takes part in the run."""
+        reply = exchange(self._path, DESCRIBE, dict(vars(question)))
+        return _refusal(reply.values) or SiloDescription(**reply.values)
+
+    def train(self, request: TrainRequest) -> Update | Refusal:
+        """One round, trained and signed by the agent."""
+        values = {key: value for key, value in vars(request).items() if key != "parameters"}
+        reply = exchange(self._path, TRAIN, values, [save(dict(request.parameters))])
+        return _refusal(reply.values) or Update(**reply.values, delta=_arrays(reply))
+
+
+def told(answer: SiloDescription | Update | Refusal) -> Reply:
+    """The agent's side of it: an answer as it crosses the socket."""
+    if isinstance(answer, Refusal):
+        return Reply({"silo": answer.silo, "refused": answer.reason})
+    values = {key: value for key, value in vars(answer).items() if key != "delta"}
+    return Reply(values, [save(dict(answer.delta))] if isinstance(answer, Update) else ())
+
+
+def _refusal(values: Mapping[str, Any]) -> Refusal | None:
+    return Refusal(values["silo"], values["refused"]) if "refused" in values else None
+
+
+def _arrays(reply: Reply) -> dict[str, Any]:
+    try:
+        (content,) = reply.attachments
+        return load(content)
+    except (ValueError, SafetensorError) as error:
+        raise AgentError(
+            "the agent's answer has no arrays", remedy="run the same version on both sides"
+        ) from error
