@@ -10,6 +10,8 @@ import typer
 
 from client.agent_cli import add_to
 from client.discovery.cli import register as register_discovery
+from client.members_cli import register as register_members
+from client.preflight.cli import check
 from common.cohort import cli as cohorts
 from common.cohort.schema import Purpose
 from common.errors import AgentError, ConfigError
@@ -30,11 +32,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="The words were compared:
 def application() -> typer.Typer:
     """The commands under ``phenofed silo``."""
     silo = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
-    for command in (init, join, members, labels):
+    for command in (init, join, labels, check):
         silo.command(epilog=_EPILOG)(command)
     silo.command("import", epilog=_EPILOG)(bring_in)
     silo.command("withdraw", epilog=_EPILOG)(take_back)
     add_to(silo)
+    register_members(silo)
     register_discovery(silo)
     return silo
 
@@ -106,8 +109,9 @@ def join(
     """Install the operator's kit, or a newer roster and registry.
 
     At the first time the consortium's offline key is pinned: compare its words with the operator by another way
-    than the kit. Later kits must be signed by that key; older ones, and ones that do not continue what is held
-    here, are refused. Your own policy.yaml is never replaced.
+    than the kit. The members of that roster are accepted with it, later ones by phenofed silo members accept.
+    Later kits must be signed by that key; older ones, and ones that do not continue what is held here, are
+    refused. Your own policy.yaml is never replaced.
 
     Example: phenofed silo join workspace clinic-a.zip --roster-key "twelve words as the operator said them"
     """
@@ -126,29 +130,9 @@ def join(
     version = admission.registry.version if admission.registry else "none yet"
     say(f"{workspace.name} has roster {admission.roster.sequence} of {brought.consortium}, registry {version}")
     if first:
+        others = [member.name for member in admission.roster.members if member.name != workspace.name]
+        say(f"accepted with this roster: {', '.join(others) or 'nobody else yet'}")
         say(f"next: read {folder / 'policy.yaml'}, then phenofed silo import {folder} PATIENTS")
-
-
-def members(folder: Folder) -> None:
-    """List the consortium's members, with the words of their keys to compare with them."""
-    from common.consortium.console import show_table
-    from common.consortium.words import fingerprint_words
-
-    workspace = _workspace(folder)
-    roster = workspace.roster()
-    rows = [
-        (
-            member.name + " (you)" * (member.name == workspace.name),
-            member.title,
-            member.contact,
-            str(member.joined),
-            fingerprint_words(member.card.fingerprint),
-        )
-        for member in roster.members
-    ]
-    show_table(
-        f"{roster.consortium}, roster {roster.sequence}", ("name", "title", "contact", "since", "words"), rows
-    )
 
 
 def labels(

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.members import Accepted
 from client.workspace import Workspace
 from common.consortium import roster as rosters
 from common.consortium import syndromes
@@ -66,7 +67,8 @@ def install(admission: Admission, workspace: Workspace) -> None:
     """Write what was examined. The roster comes last, since it says that the rest is complete.
 
     The policy that the kit proposes is installed only where the workspace has none. The ledger and the record of
-    galleries begin here, once: the agent never makes them, since new ones would forget what was answered.
+    galleries begin here, once: the agent never makes them, since new ones would forget what was answered. The
+    other members of the first roster are accepted with it.
 
     Raises:
         ConfigError: the proposed policy does not fit; nothing else was written then.
@@ -76,6 +78,7 @@ def install(admission: Admission, workspace: Workspace) -> None:
         _install_policy(kit.policy, folder)
     if workspace.about.offline_key is None:
         _begin_records(workspace)
+        Accepted(folder).accept(m.card for m in admission.roster.members if m.name != workspace.name)
     changes = {"consortium": kit.consortium, "offline_key": kit.offline_key.hex()}
     workspace.remember(workspace.about.model_copy(update=changes))
     write_bytes(folder / "ca.pem", kit.root)

@@ -75,7 +75,11 @@ class Keep(Settings):
 
 
 class SiloPolicy(Settings):
-    """The whole file."""
+    """The whole file.
+
+    ``members``: whether members of newer rosters wait for silo members accept; ``metrics_port``: on loopback, None
+    for no metrics.
+    """
 
     relay: RelayAccess = RelayAccess()
     allow: Allowed = Allowed()
@@ -85,6 +89,8 @@ class SiloPolicy(Settings):
     detector: DetectorChoice | None = None
     discovery: Discovery = Discovery()
     keep: Keep = Keep()
+    members: Literal["by-hand", "automatic"] = "by-hand"
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
     @model_validator(mode="after")
     def _only_stricter(self) -> SiloPolicy:

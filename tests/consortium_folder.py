@@ -81,6 +81,9 @@ def make_consortium(
     workspaces = {name: add_silo(folder, name) for name in names}
     for workspace in workspaces.values():
         done("silo", "join", workspace, kit_of(folder, "everybody"))
+    for name, workspace in workspaces.items():
+        if others := [other for other in names if other != name]:
+            done("silo", "members", "accept", workspace, *others, "--yes")
     return workspaces, operator / "relay"
 
 
