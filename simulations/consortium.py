@@ -78,7 +78,7 @@ class Consortium:
         asked = patients_per_syndrome(others.values())
         share = np.array([asked.get(row, 0) for row in self._stack.rows]) / self._patients
         scores = np.nan_to_num(answer.astype(np.float64)) * share
-        scores += _missing(noise, share, len(others), len(queries))
+        scores += _missing(noise, share, len(others), generator(0, "noise", silo), len(queries))
         if silo in self._stack.silos:
             scores += self._own(self._stack.silos[silo], queries.astype(np.float64))
         return scores.astype(np.float32), cost
@@ -124,10 +124,12 @@ def _rows(gallery: Gallery, kernel: Kernel) -> dict[str, Prototypes]:
     return found
 
 
-def _missing(noise: Noise, share: NDArray[np.float64], silos: int, queries: int) -> NDArray[np.float64]:
+def _missing(
+    noise: Noise, share: NDArray[np.float64], silos: int, draws: np.random.Generator, queries: int
+) -> NDArray[np.float64]:
     """Noise (n, R) that bringing the panel's score to the consortium's weights took away.
 
     Deployed silos weigh by the consortium's totals, and each of them adds the whole noise to a score.
     """
     deviation = noise.deviation * math.sqrt(silos) * np.sqrt(1 - share**2)
-    return generator(0, "noise", silos, queries).normal(size=(queries, len(share))) * deviation
+    return draws.normal(size=(queries, len(share))) * deviation

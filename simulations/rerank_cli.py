@@ -95,7 +95,7 @@ def rerank(
 
 def _table(kernel: str, lines: list[Reranked]) -> Table:
     title = f"Macro top-1/5/10 in percent, {kernel} kernel"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for column in ("profile", "setting"):
         table.add_column(column, no_wrap=True)
     for column in ("answered", "encrypted", "in clear", "moved", "withheld"):
