@@ -95,12 +95,12 @@ def usual_patients(name: str, index: int) -> dict[str, str]:
     return found
 
 
-def write_small_release(folder: Path, *, rounds: int = 1) -> None:
+def write_small_release(folder: Path, *, rounds: int = 1, ensemble: bool = False) -> None:
     """The shipped network untouched, one view a photo."""
     spec, plan = BackboneSpec(architecture="thin", path=THIN), TrainingPlan(trainable_fraction=0)
     initial = ModelPool().initial(spec, plan)
     parameters = {path: np.asarray(value + np.float32(1e-3 * (rounds - 1))) for path, value in initial.items()}
-    encoding = Encoding(views=1, ensemble=False)
+    encoding = Encoding(views=1, ensemble=ensemble)
     write_release(
         folder,
         parameters,

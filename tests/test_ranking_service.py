@@ -6,6 +6,7 @@ import contextlib
 import json
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ import pytest
 from client.link import RelayLink
 from client.relay_outbox import Outbox
 from common.errors import ConfigError, DisclosureError, PhotoError
+from common.releases.bare import read_release
+from common.releases.encoder import ReleasedEncoder
+from simulations.weights import THIN
 from tests.agents import (
     ROWS,
     Hospitals,
@@ -24,6 +28,7 @@ from tests.agents import (
     photo,
     scores_in_clear,
     set_policy,
+    write_small_release,
 )
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon")
@@ -202,3 +207,15 @@ def test_status_names_panels_and_answerable_syndromes(consortium: Hospitals) -> 
     for text in ("connected", "alpha, delta, epsilon, gamma", "3 of 4 syndromes", "profile standard"):
         assert text in done.output
     assert isinstance(consortium.agents["beta"].link, RelayLink)
+
+
+def test_patients_who_are_encoded_at_the_same_time_keep_their_own_embeddings(tmp_path: Path) -> None:
+    write_small_release(tmp_path, rounds=50, ensemble=True)
+    encoder = ReleasedEncoder(read_release(tmp_path), THIN)
+    crops = [crop(seed)[None] for seed in range(4)]
+    alone = [encoder.encode(["p"], one).vectors for one in crops]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            found = pool.map(lambda one: encoder.encode(["p"], one).vectors, crops)
+            for own, together in zip(alone, found, strict=True):
+                np.testing.assert_array_equal(own, together)
