@@ -47,10 +47,14 @@ class Budget(Settings):
 
 
 class Model(Settings):
-    """``release``: the folder of a release; ``backbone``: the network that it was trained from."""
+    """``release``: the folder of a release; ``backbone``: the network that it was trained from.
+
+    ``allow_unsigned``: load a model that nobody vouches for, such as that of a simulation.
+    """
 
     release: Path
     backbone: BackboneSpec
+    allow_unsigned: bool = False
 
 
 class DetectorChoice(Settings):
