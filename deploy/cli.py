@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     consortium = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
     for command in (init, add, revoke, registry, show):
         consortium.command(epilog=_EPILOG)(command)
+    consortium.command("release-key", epilog=_EPILOG)(release_key)
     app.add_typer(consortium, name="consortium")
 
 
@@ -174,6 +175,32 @@ def registry(
     retired = sum(entry.retired for entry in entries)
     say(f"registry {new.version}: {len(entries) - retired} syndromes, {retired} retired rows")
     say(f"members take it from {folder / 'kits' / 'everybody.zip'}")
+
+
+def release_key(
+    folder: Folder,
+    public: Annotated[Path, typer.Argument(metavar="FILE", help="release.pub of the registry of releases.")],
+    yes: Yes = False,
+    key_file: KeyFileOption = None,
+) -> None:
+    """Name the key that signs releases, in a new roster: members load no release that another key signed.
+
+    The key is made by phenofed release key where releases are published, and stays there. Naming another one ends
+    the trust in all releases of the one before; sign them anew in a new registry.
+
+    Example: phenofed consortium release-key rare-faces releases/release.pub
+    """
+    from common.consortium.console import confirm, say
+    from common.consortium.words import fingerprint_words, key_fingerprint
+    from common.releases.key_text import read_public
+    from deploy import membership
+
+    found, key = _folder(folder), read_public(public)
+    say(f"the words of the release key: {fingerprint_words(key_fingerprint(key))}")
+    confirm("Did phenofed release key show the same words?", yes=yes)
+    with found.locked():
+        membership.name_release_key(found, key, _keys(found, key_file))
+    say(f"roster {found.roster().sequence} names it; members take it from {folder / 'kits' / 'everybody.zip'}")
 
 
 def show(folder: Folder) -> None:

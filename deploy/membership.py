@@ -91,6 +91,13 @@ def revoke(folder: ConsortiumFolder, name: str, keys: OfflineKeys) -> None:
     (folder.path / "kits" / f"{name}.zip").unlink(missing_ok=True)
 
 
+def name_release_key(folder: ConsortiumFolder, key: bytes, keys: OfflineKeys) -> None:
+    """Sign a roster that names the key (32 bytes) whose releases members trust; the same key changes nothing."""
+    roster = folder.roster()
+    if roster.release_key != key.hex():
+        folder.publish_roster(roster.with_release_key(key.hex()), keys)
+
+
 def _equip_relay(folder: ConsortiumFolder, keys: OfflineKeys) -> str:
     """Write what the relay needs to ``relay/``; gives the SPKI hash of its key."""
     host, port = split_address(folder.about.relay)

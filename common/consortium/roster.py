@@ -46,7 +46,8 @@ class Roster:
     """One version of the roster.
 
     ``relay``: host:port; ``relay_tls``: the SPKI hash of the relay's TLS key; ``ca``: SHA-256 of the certificate
-    (DER) that issues all others; ``members``: in the order of their names' bytes; ``earlier``: see signed_file.
+    (DER) that issues all others; ``members``: in the order of their names' bytes; ``earlier``: see signed_file;
+    ``release_key``: the Ed25519 key that signs releases, 64 hexadecimal digits, or None where there is none yet.
     """
 
     consortium: str
@@ -55,6 +56,7 @@ class Roster:
     ca: str
     members: tuple[RosterMember, ...] = ()
     earlier: tuple[str, ...] = ()
+    release_key: str | None = None
 
     @property
     def sequence(self) -> int:
@@ -97,6 +99,10 @@ class Roster:
         ordered = tuple(sorted(members, key=lambda member: member.name.encode()))
         return replace(self, members=ordered, earlier=(*self.earlier, self.digest))
 
+    def with_release_key(self, key: str) -> Roster:
+        """The next version, whose members trust releases of ``key`` (64 hexadecimal digits) and no others."""
+        return replace(self, release_key=key, earlier=(*self.earlier, self.digest))
+
     @property
     def _statement(self) -> Statement:
         return Statement(KIND, _body(self), self.earlier)
@@ -119,7 +125,9 @@ def read_roster(content: bytes, pinned_key: bytes) -> Roster:
         raise refused(KIND) from error
     names = [member.name.encode() for member in members]
     keys = [key for member in members for key in (member.tls, member.card.verify_key, member.card.exchange_key)]
-    roster = Roster(body.consortium, body.relay, body.relay_tls, body.ca, members, statement.earlier)
+    roster = Roster(
+        body.consortium, body.relay, body.relay_tls, body.ca, members, statement.earlier, body.release_key
+    )
     if names != sorted(set(names)) or len(set(keys)) != len(keys) or roster.digest != statement.digest:
         raise refused(KIND)
     return roster
@@ -159,6 +167,7 @@ class _Body(Settings):
     relay_tls: Hash
     ca: Hash
     members: Annotated[tuple[_Entry, ...], Field(max_length=MAX_MEMBERS)]
+    release_key: Hash | None = None
 
 
 def _card(entry: _Entry) -> Card:
@@ -166,7 +175,7 @@ def _card(entry: _Entry) -> Card:
 
 
 def _body(roster: Roster) -> dict[str, Any]:
-    return {
+    fields = {
         "consortium": roster.consortium,
         "relay": roster.relay,
         "relay_tls": roster.relay_tls,
@@ -184,3 +193,5 @@ def _body(roster: Roster) -> dict[str, Any]:
             for member in roster.members
         ],
     }
+    # Left out where there is none, so that rosters from before there were release keys keep their digests.
+    return fields if roster.release_key is None else fields | {"release_key": roster.release_key}

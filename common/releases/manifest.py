@@ -44,9 +44,9 @@ class Encoding(Settings):
 class Origin(Settings):
     """Where a signed release comes from.
 
-    ``number``: counted in its registry from 1; ``parent``: the release that it was trained on from, or that was
-    current before; ``plan``: SHA-256 of the training plan that silos approved; ``purposes``: those under which
-    patients' photos were used; ``files``: SHA-256 of every file but manifest and signature.
+    ``number``: counted in its registry from 1; ``parent``: the release that training began from; ``plan``: SHA-256
+    of the training plan that silos approved; ``purposes``: those under which patients' photos were used;
+    ``files``: SHA-256 of every file but manifest and signature.
     """
 
     name: Line
@@ -57,7 +57,7 @@ class Origin(Settings):
     parent: ReleaseId | None = None
     plan: Hash | None = None
     purposes: tuple[Line, ...] = ()
-    files: dict[Literal["model.safetensors", "card.md"], Hash]
+    files: dict[Literal["model.safetensors", "card.md"], Hash] = Field(default_factory=dict)
 
 
 class Manifest(Settings):
