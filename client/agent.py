@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from client.adoption import adopted_release
 from client.discovery.answering import PREFIX
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
@@ -43,7 +44,6 @@ from common.encryption.worker import Worker
 from common.encryption.worker_pool import WorkerPool
 from common.errors import AgentError, PhenofedError
 from common.faces.detect import Detector
-from common.releases.bare import read_release
 from common.releases.encoder import ReleasedEncoder
 
 LOG = logging.getLogger("phenofed.agent")
@@ -266,7 +266,7 @@ def _encoder(workspace: Workspace, policy: SiloPolicy, cache: Path) -> PhotoEnco
         raise AgentError(
             "the policy names no model", remedy=f"give model.release and model.backbone in {policy_file}"
         )
-    release = read_release(policy.model.release)
+    release = adopted_release(workspace, policy.model)
     detector = Detector(policy.detector.path, policy.detector.sha256) if policy.detector else None
     encoder = ReleasedEncoder(release, policy.model.backbone.path)
     return PhotoEncoder(encoder, detector, cache)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.adopt_cli import register as register_adopt
 from client.agent_cli import add_to
 from client.discovery.cli import register as register_discovery
 from client.members_cli import register as register_members
@@ -37,6 +38,7 @@ def application() -> typer.Typer:
     silo.command("import", epilog=_EPILOG)(bring_in)
     silo.command("withdraw", epilog=_EPILOG)(take_back)
     add_to(silo)
+    register_adopt(silo)
     register_members(silo)
     register_discovery(silo)
     return silo

@@ -215,7 +215,7 @@ def test_a_worker_that_dies_is_a_refused_question_and_costs_once(two, monkeypatc
 
 def test_an_agent_is_opted_out_of_ranking_and_discovery_separately(made, tmp_path):
     workspace = copy_consortium(made, tmp_path / "c") / "hospital-a"
-    model = {"release": "../release", "backbone": BACKBONE.model_dump(mode="json")}
+    model = {"release": "../release", "backbone": BACKBONE.model_dump(mode="json"), "allow_unsigned": True}
     policy = {"allow": {"rank": False, "discover": True}, "model": model}
     write_text(workspace / "policy.yaml", yaml.safe_dump(policy))
     with contextlib.closing(Agent(Workspace(workspace))) as agent:
