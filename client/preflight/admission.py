@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+from client.link import RelayLink
 from client.local_socket import call
 from client.preflight.attempt import Step
 from client.preflight.finding import Finding, failed, ok, warning
 from client.preflight.site import Site
+from common.errors import AgentError, PhenofedError
+
+_LOOK_SECONDS = 0.1
 
 
 def admission(site: Site) -> Iterator[Finding]:
@@ -29,9 +34,6 @@ def admission(site: Site) -> Iterator[Finding]:
 
 
 def _connected(site: Site) -> Finding:
-    from client.link import RelayLink
-    from common.errors import PhenofedError
-
     workspace = site.workspace
     try:
         tls = workspace.tls
@@ -40,7 +42,11 @@ def _connected(site: Site) -> Finding:
     link = RelayLink(site.roster.relay, tls, workspace.name, _refuse, proxy=site.policy.relay.proxy)
     link.start()
     try:
-        if link.wait_for((), seconds=site.seconds):
+        until = time.monotonic() + site.seconds
+        while not link.wait_for((), seconds=_LOOK_SECONDS):
+            if link.why_not is not None or time.monotonic() > until:
+                break
+        else:
             return ok("the relay knows this hospital's certificate")
         return failed(
             f"the relay does not let this hospital in: {link.why_not or 'no answer in time'}",
@@ -51,6 +57,4 @@ def _connected(site: Site) -> Finding:
 
 
 def _refuse(sender: str, topic: str, body: bytes) -> bytes:
-    from common.errors import AgentError
-
     raise AgentError("this hospital only checks its connection", remedy="ask again when its agent runs")
