@@ -88,7 +88,6 @@ def test_bad_rows_are_refused_and_say_nothing_of_persons(tmp_path: Path) -> None
     [
         ("photo,syndrome\na,b\n", "cohort.csv has no column 'patient': its header must name"),
         ("photo,patient,syndrome\n", "has no usable row: mend"),
-        ("photo,patient,syndrome\nface 0.png,P-0,x\nface 1.png,P-1,x\n", "patients of 1 syndrome:"),
         (
             "photo,patient,syndrome\nnone.png,P-0,x\n",
             "no usable row; first: cohort.csv:2: the photo cannot be read",
@@ -100,6 +99,23 @@ def test_an_unusable_table_is_one_clear_error(tmp_path: Path, content: str, mess
     with pytest.raises(CohortError) as caught:
         folder.read(tmp_path, consent=CONSENT)
     assert message in str(caught.value)
+
+
+def test_one_syndrome_is_enough_for_a_hospital(tmp_path: Path) -> None:
+    write_folder(tmp_path).write_text("photo,patient,syndrome\nface 0.png,P-0,x\nface 1.png,P-1,x\n")
+    assert len(folder.read(tmp_path, consent=CONSENT).cohort.patients) == 2
+
+
+def test_rows_that_say_nothing_of_consent_are_told_from_a_no(tmp_path: Path) -> None:
+    write_folder(tmp_path).write_text(
+        "photo,patient,syndrome,consent,alone\n"
+        "face 0.png,P-0,x,,\nface 1.png,P-1,x,no,\nface 2.png,P-2,x,yes,yes\nface 3.png,P-3,x,,perhaps\n"
+    )
+    result = folder.read(tmp_path, consent=CONSENT)
+    assert result.silent == {"P-0"}
+    assert [patient.consent.alone for patient in result.cohort.patients] == [False, False, True, False]
+    assert result.cohort.patients[1].consent.purposes == frozenset()
+    assert result.notes == ["1 rows have an entry on consent that is not understood; it permits nothing"]
 
 
 def test_the_table_is_found_or_asked_for(tmp_path: Path) -> None:

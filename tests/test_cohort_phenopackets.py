@@ -122,8 +122,6 @@ def test_unusable_packets_are_refused_by_name_and_reason(packets: Path, tmp_path
 
 
 def test_nothing_usable_is_one_clear_error(packets: Path, tmp_path: Path) -> None:
-    with pytest.raises(CohortError, match="patients of 1 syndrome:"):
-        phenopackets.read(packets / "1.json", consent=CONSENT)
     with pytest.raises(CohortError, match="does not exist"):
         phenopackets.read(tmp_path / "missing", consent=CONSENT)
     (tmp_path / "empty").mkdir()

@@ -41,8 +41,18 @@ def test_a_cohort_stored_before_loads_without_it(tmp_path: Path) -> None:
     assert not consent.alone
 
 
-def test_a_row_of_a_table_never_grants_it() -> None:
-    for cells in ({}, {"agreed": "yes"}, {"purposes": "match"}, {"expires": "2030-01-01"}):
+def test_a_row_of_a_table_grants_it_by_name_alone() -> None:
+    assert parse_consent(ALONE, agreed="yes")[0].alone
+    assert parse_consent(Consent(purposes=ALONE.purposes), alone="Yes") == (ALONE, True)
+    for cells in (
+        {},
+        {"agreed": "yes"},
+        {"purposes": "match"},
+        {"expires": "2030-01-01"},
+        {"alone": "no"},
+        {"alone": "perhaps"},
+        {"alone": "yes", "agreed": "no"},
+    ):
         consent, _ = parse_consent(
             Consent(purposes=frozenset(Purpose), expires=datetime.date(2031, 1, 1)), **cells
         )

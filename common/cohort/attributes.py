@@ -35,6 +35,7 @@ class Attributes:
     consent: Consent = field(default_factory=Consent)
     unknown_terms: int = 0
     unread_consents: int = 0
+    says_consent: bool = False
 
 
 def parse_age(years: str, months: str = "") -> float | None:
@@ -63,14 +64,16 @@ def parse_pmid(text: str) -> str | None:
 
 
 def parse_consent(
-    default: Consent, *, agreed: str = "", purposes: str = "", expires: str = ""
+    default: Consent, *, agreed: str = "", purposes: str = "", expires: str = "", alone: str = ""
 ) -> tuple[Consent, bool]:
     """(the consent of a row, whether its cells were understood); ``default`` where they are empty.
 
     ``purposes`` such as 'train;match' replaces the default's; ``expires`` is an ISO date; ``agreed`` is a yes or
-    a no. A no permits nothing; nor does an unknown purpose, an unknown word or an unreadable date.
+    a no. A no permits nothing; nor does an unknown purpose, an unknown word or an unreadable date. ``alone``, a
+    yes or a no, is the agreement to be a gallery row of one's own; an unknown word there is a no.
     """
     granted, until = default.purposes, default.expires
+    single = alone.casefold() in _AGREED if alone else default.alone
     if agreed and agreed.casefold() not in _AGREED:
         return Consent(), agreed.casefold() in _DECLINED
     try:
@@ -80,7 +83,8 @@ def parse_consent(
             until = datetime.date.fromisoformat(expires[:10])
     except ValueError:
         return Consent(), False
-    return Consent(purposes=granted, expires=until), True
+    understood = not alone or single or alone.casefold() in _DECLINED
+    return Consent(purposes=granted, expires=until, alone=single), understood
 
 
 def parse_terms(present: str, absent: str) -> tuple[tuple[str, ...], tuple[str, ...], int]:
@@ -94,7 +98,8 @@ def merge(rows: Sequence[Attributes]) -> Attributes:
     """One patient's attributes from those of all the patient's photos.
 
     A feature seen once is present; the age is that of the earliest photo; where rows disagree on sex, ancestry
-    or publication it is not recorded; a purpose counts only if every row grants it, until the earliest date.
+    or publication it is not recorded; a purpose, and standing alone, counts only if every row grants it, until the
+    earliest date.
     """
     if not rows:
         return Attributes()
@@ -111,9 +116,12 @@ def merge(rows: Sequence[Attributes]) -> Attributes:
         sex=sexes.pop() if len(sexes) == 1 else None,
         ancestry=_only({row.ancestry for row in rows if row.ancestry}),
         pmid=_only({row.pmid for row in rows if row.pmid}),
-        consent=Consent(purposes=purposes, expires=min(expiries, default=None)),
+        consent=Consent(
+            purposes=purposes, expires=min(expiries, default=None), alone=all(row.consent.alone for row in rows)
+        ),
         unknown_terms=sum(row.unknown_terms for row in rows),
         unread_consents=sum(row.unread_consents for row in rows),
+        says_consent=any(row.says_consent for row in rows),
     )
 
 

@@ -186,12 +186,12 @@ def _told(path: Path) -> Format:
 def _import(result: ReadResult, detector: DetectorFile | None, processes: int) -> Imported:
     from common.cohort import summary
     from common.cohort.importing import import_photos
-    from common.cohort.reading import require_usable
+    from common.cohort.reading import require_patients
 
     with summary.progress() as advance:
         imported = import_photos(result.cohort, detector=detector, processes=processes, progress=advance)
     try:
-        require_usable(imported.cohort)
+        require_patients(imported.cohort)
     except CohortError:
         # What was refused is the way to mend it.
         summary.refusals([*result.refused, *imported.refused])
@@ -200,9 +200,9 @@ def _import(result: ReadResult, detector: DetectorFile | None, processes: int) -
 
 
 def _finish(result: ReadResult, imported: Imported | None, strict: bool) -> None:
-    from common.cohort.reading import require_usable
+    from common.cohort.reading import require_patients
 
-    require_usable((imported or result).cohort)
+    require_patients((imported or result).cohort)
     count = len(result.refused) + (len(imported.refused) if imported else 0)
     if strict and count:
         raise CohortError(f"{count} rows are refused", remedy="mend them, or leave out --strict")

@@ -1,12 +1,13 @@
 """Reader for a folder of photos with one CSV file beside them.
 
-    photo,patient,syndrome,syndrome_name,hpo_present,age_years,sex,purposes,consent_expires
-    a/1.jpg,P-17,OMIM:122470,Cornelia de Lange syndrome,HP:0000574;HP:0000664,4.5,female,train;match,2031-01-31
+    photo,patient,syndrome,syndrome_name,hpo_present,age_years,sex,purposes,consent_expires,alone
+    a/1.jpg,P-17,OMIM:122470,Cornelia de Lange syndrome,HP:0000574;HP:0000664,4.5,female,train;match,2031-01-31,no
 
 Required are photo (a path below the folder), patient (a pseudonym) and syndrome (empty while unsolved; an OMIM,
 ORPHA or MONDO identifier, or any short label). The others are optional, among them identifiers, hpo_absent,
-ancestry, pmid, consent (yes or no), and the landmarks kp1_x .. kp5_y in pixels of the upright photo.
-Unknown columns are ignored.
+ancestry, pmid, consent (yes or no), alone (yes where the patient agreed to be a gallery row of its own, see
+common.cohort.schema.Consent), and the landmarks kp1_x .. kp5_y in pixels of the upright photo. Unknown columns are
+ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from common import ontology
 from common.cohort import attributes
-from common.cohort.reading import ReadResult, require_usable
+from common.cohort.reading import ReadResult, require_patients
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Syndrome
 from common.cohort.tables import Row, read_rows
 from common.errors import CohortError, PhotoError
@@ -40,6 +41,7 @@ OPTIONAL = (
     "consent",
     "purposes",
     "consent_expires",
+    "alone",
     *LANDMARKS,
 )
 
@@ -54,7 +56,7 @@ def read(path: Path, *, consent: Consent) -> ReadResult:
     rows that say nothing of it.
 
     Raises:
-        CohortError: no or several CSV files, a missing column, no usable row, or fewer than two syndromes.
+        CohortError: no or several CSV files, a missing column, or no usable row.
     """
     table = find_table(path)
     root = table.parent.resolve()
@@ -68,9 +70,10 @@ def read(path: Path, *, consent: Consent) -> ReadResult:
         first = f"; first: {refused[0]}" if refused else ""
         raise CohortError(f"{table} has no usable row{first}", remedy="mend the refused rows")
     cohort = Cohort(name=root.name or "folder", patients=draft.patients(), syndromes=draft.disorders())
-    require_usable(cohort)
+    require_patients(cohort)
     notes = attributes.notes(facts for rows in draft.facts_of.values() for facts in rows)
-    return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=notes)
+    silent = {patient for patient, rows in draft.facts_of.items() if not any(facts.says_consent for facts in rows)}
+    return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=notes, silent=frozenset(silent))
 
 
 def find_table(path: Path) -> Path:
@@ -166,7 +169,11 @@ class _Draft:
 def _facts(row: Row, consent: Consent) -> attributes.Attributes:
     present, absent, unknown = attributes.parse_terms(row["hpo_present"], row["hpo_absent"])
     agreement, understood = attributes.parse_consent(
-        consent, agreed=row["consent"], purposes=row["purposes"], expires=row["consent_expires"]
+        consent,
+        agreed=row["consent"],
+        purposes=row["purposes"],
+        expires=row["consent_expires"],
+        alone=row["alone"],
     )
     return attributes.Attributes(
         hpo_present=present,
@@ -178,6 +185,7 @@ def _facts(row: Row, consent: Consent) -> attributes.Attributes:
         pmid=attributes.parse_pmid(row["pmid"]),
         consent=agreement,
         unread_consents=not understood,
+        says_consent=any(row[column] for column in ("consent", "purposes", "consent_expires", "alone")),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import ontology
 from common.cohort import attributes, gmdb_files, gmdb_protocol, gmdb_silos
-from common.cohort.reading import ReadResult, Refused, require_usable
+from common.cohort.reading import ReadResult, Refused
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Syndrome
 from common.cohort.tables import Row, read_rows
 from common.errors import CohortError, PhotoError
@@ -50,8 +50,8 @@ def read(
     metadata say nothing of it.
 
     Raises:
-        CohortError: no such layout, several versions, a table without a column, fewer than two syndromes, or no
-            split files of that partition.
+        CohortError: no such layout, several versions, a table without a column, or no split files of that
+            partition.
     """
     tables, version = gmdb_files.find_tables(root, version)
     files, refused = gmdb_files.find_photos(root)
@@ -75,8 +75,14 @@ def read(
     if not patients:
         first = f"; first: {listing.refused[0]}" if listing.refused else ""
         raise CohortError(f"{root} has no usable photo{first}", remedy="mend the refused rows")
-    require_usable(cohort)
-    return ReadResult(cohort=cohort, protocol=protocol, refused=listing.refused, notes=notes)
+    return ReadResult(
+        cohort=cohort,
+        protocol=protocol,
+        refused=listing.refused,
+        notes=notes,
+        silent=frozenset(patient.id for patient in patients)
+        - {listing.patient_of[photo] for photo in listing.photos if metadata.attributes[photo].says_consent},
+    )
 
 
 @dataclass
@@ -178,6 +184,7 @@ def _metadata(root: Path, version: str, consent: Consent, refused: list[Refused]
                 pmid=attributes.parse_pmid(row["pmid"]),
                 consent=agreement,
                 unread_consents=not understood,
+                says_consent=bool(row["consent"] or row["purposes"] or row["consent_expires"]),
             )
             if row["internal_syndrome_name"]:
                 names.setdefault(_plain(row["internal_syndrome_id"]), row["internal_syndrome_name"])

@@ -22,7 +22,7 @@ from common import ontology
 from common.cohort import attributes
 from common.cohort.folder import photo_file
 from common.cohort.phenopacket_messages import Packet, TimeElement
-from common.cohort.reading import ReadResult, Refused, printable, require_usable
+from common.cohort.reading import ReadResult, Refused, printable
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Syndrome
 from common.errors import CohortError, PhotoError
 from common.faces.decode import EXTENSIONS
@@ -39,7 +39,7 @@ def read(path: Path, *, consent: Consent, pseudonym_key: bytes = b"phenofed") ->
     pseudonym over imports. Give a secret key where subject ids could be guessed, such as hospital numbers.
 
     Raises:
-        CohortError: no packet, none usable, or fewer than two syndromes.
+        CohortError: no packet, or none usable.
     """
     if not path.exists():
         raise CohortError(f"{path} does not exist", remedy="check the path")
@@ -77,8 +77,13 @@ def read(path: Path, *, consent: Consent, pseudonym_key: bytes = b"phenofed") ->
         raise CohortError(f"{path} has no usable packet; first: {refused[0]}", remedy="mend the refused packets")
     ordered = tuple(syndromes[key] for key in sorted(syndromes))
     cohort = Cohort(name=root.name or "phenopackets", patients=tuple(patients.values()), syndromes=ordered)
-    require_usable(cohort)
-    return ReadResult(cohort=cohort, protocol=None, refused=refused, notes=attributes.notes(merged))
+    return ReadResult(
+        cohort=cohort,
+        protocol=None,
+        refused=refused,
+        notes=attributes.notes(merged),
+        silent=frozenset(patients),  # the standard has no field for consent
+    )
 
 
 class _Unusable(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.cohort.schema import Cohort, Patient, Photo, Purpose
 from common.cohort.splits import Protocol
@@ -27,12 +27,16 @@ class Refused:
 
 @dataclass(frozen=True)
 class ReadResult:
-    """A cohort, its protocol where the source has one, every refused row, and remarks on the whole."""
+    """A cohort, its protocol where the source has one, every refused row, and remarks on the whole.
+
+    ``silent``: patients of whose consent the source says nothing.
+    """
 
     cohort: Cohort
     protocol: Protocol | None
     refused: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    silent: frozenset[str] = frozenset()
 
     def permitted(self, on: datetime.date, purpose: Purpose | None = None) -> ReadResult:
         """The patients who allow ``purpose`` on the day ``on``, or any purpose at all where it is None.
@@ -55,7 +59,7 @@ class ReadResult:
         ]
         cohort = self.cohort.model_copy(update={"patients": tuple(kept)})
         protocol = self.protocol and self.protocol.restricted_to(photo.id for _, photo in cohort.photos())
-        return ReadResult(cohort, protocol, [*self.refused, *refused], list(self.notes))
+        return replace(self, cohort=cohort, protocol=protocol, refused=[*self.refused, *refused])
 
 
 def refusal(photo: Photo, reason: str) -> Refused:
@@ -73,19 +77,13 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-def require_usable(cohort: Cohort) -> None:
-    """Check that a cohort can be ranked at all.
+def require_patients(cohort: Cohort) -> None:
+    """Check that anybody is left. One syndrome is enough for a hospital: others hold the rest.
 
     Raises:
-        CohortError: no patient, or solved patients of fewer than two syndromes.
+        CohortError: there is no patient.
     """
     if not cohort.patients:
         raise CohortError(
             f"cohort '{cohort.name}' has no usable patient", remedy="see the refused rows for what to mend"
-        )
-    labels = {patient.syndrome for patient in cohort.patients if patient.syndrome is not None}
-    if len(labels) < 2:
-        raise CohortError(
-            f"cohort '{cohort.name}' has patients of {len(labels)} syndrome{'s' * (len(labels) != 1)}",
-            remedy="ranking needs at least two; add patients of others",
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from common.cohort.exchange import exchange
 from common.cohort.reading import Refused
 from common.cohort.schema import Cohort, Patient
 from common.cohort.splits import Protocol
@@ -115,11 +116,30 @@ def save(
 
 
 def load(folder: Path) -> StoredCohort:
-    """Read a stored cohort.
+    """Read a stored cohort; once more where another took its place meanwhile.
 
     Raises:
         CohortError: no stored cohort, one of another version, or one whose files changed since it was written.
     """
+    while True:
+        stamp = written(folder)
+        try:
+            return _load(folder)
+        except CohortError:
+            if written(folder) == stamp:
+                raise
+
+
+def written(folder: Path) -> tuple[int, int]:
+    """What differs from one stored cohort in ``folder`` to the next; (0, 0) where there is none."""
+    try:
+        status = (folder / "manifest.json").stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
+
+
+def _load(folder: Path) -> StoredCohort:
     broken = "import the cohort again"
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
@@ -201,6 +221,8 @@ def _move(temporary: Path, folder: Path) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         os.replace(temporary, folder)
         return
+    if exchange(temporary, folder):
+        return  # what is temporary now is the earlier store
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
     os.replace(folder, aside)
     os.replace(temporary, folder)

@@ -27,6 +27,8 @@ def show(result: ReadResult, imported: Imported | None) -> None:
     console.print(_overview(cohort, result, imported))
     if result.protocol is not None and result.protocol.silo_of:
         console.print(_silos(result.protocol, cohort))
+    if len({patient.syndrome for patient in cohort.patients if patient.syndrome is not None}) < 2:
+        console.print("note: enough for a gallery; training and simulation need patients of two syndromes or more")
     for note in result.notes:
         console.print(_plain(f"note: {note}"))
     if imported is not None:
