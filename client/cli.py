@@ -12,6 +12,7 @@ from client.adopt_cli import register as register_adopt
 from client.agent_cli import add_to
 from client.discovery.cli import register as register_discovery
 from client.members_cli import register as register_members
+from client.plans.cli import register as register_plans
 from client.preflight.cli import check
 from common.cohort import cli as cohorts
 from common.cohort.schema import Purpose
@@ -41,6 +42,7 @@ def application() -> typer.Typer:
     register_adopt(silo)
     register_members(silo)
     register_discovery(silo)
+    register_plans(silo)
     return silo
 
 

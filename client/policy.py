@@ -40,6 +40,12 @@ class Allowed(Settings):
     train: bool = False
 
 
+class Approvals(Settings):
+    """Who approves a run's plan: the hospital's own people, or this policy as soon as the plan is taken in."""
+
+    train: Literal["by-hand", "automatic"] = "by-hand"
+
+
 class Budget(Settings):
     """``queries_a_year``: of one querier for one syndrome; None for the profile's own."""
 
@@ -87,6 +93,7 @@ class SiloPolicy(Settings):
 
     relay: RelayAccess = RelayAccess()
     allow: Allowed = Allowed()
+    approvals: Approvals = Approvals()
     profile: Literal["strict", "standard", "open"] = "standard"
     budget: Budget = Budget()
     model: Model | None = None

@@ -34,7 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="The words were compared:
 def register(app: typer.Typer) -> None:
     """Add ``consortium`` and its commands to the application."""
     consortium = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
-    for command in (init, add, revoke, registry, show):
+    for command in (init, add, revoke, registry, plan, show):
         consortium.command(epilog=_EPILOG)(command)
     consortium.command("release-key", epilog=_EPILOG)(release_key)
     app.add_typer(consortium, name="consortium")
@@ -201,6 +201,29 @@ def release_key(
     with found.locked():
         membership.name_release_key(found, key, _keys(found, key_file))
     say(f"roster {found.roster().sequence} names it; members take it from {folder / 'kits' / 'everybody.zip'}")
+
+
+def plan(
+    folder: Folder,
+    draft: Annotated[Path, typer.Argument(metavar="DRAFT", help="YAML: who trains what, how, until when.")],
+    key_file: KeyFileOption = None,
+) -> None:
+    """Sign a run's plan. Hospitals approve it with phenofed silo plans, then phenofed coordinator train leads it.
+
+    The keys stand in docs/training.md; silos, model, training and expires are the least. What was signed under a
+    run's name stays: another plan needs another name.
+
+    Example: phenofed consortium plan rare-faces spring.yaml
+    """
+    from common.consortium.console import say
+    from deploy.plans import read_draft, sign
+
+    found = _folder(folder)
+    drafted = read_draft(found, draft)
+    with found.locked():
+        path = sign(found, drafted, _keys(found, key_file))
+    say(f"signed the plan of run {drafted.run}, digest {drafted.digest[:12]}; it ends on {drafted.expires}")
+    say(f"next: send {path} to {', '.join(drafted.silos)}; they answer with approvals")
 
 
 def show(folder: Folder) -> None:

@@ -1,4 +1,4 @@
-"""``phenofed coordinator up|status``: run the relay, and look at it."""
+"""``phenofed coordinator``: run the relay, look at it, and lead runs (server.training.cli)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from server.training.cli import add_to
+
 _COORDINATOR = (
-    "Run the consortium's relay. It passes sealed messages between hospitals and holds no key of theirs."
+    "Run the consortium's relay, which passes sealed messages between hospitals and holds no key of theirs, and "
+    "lead training."
 )
 _EPILOG = "Exit codes: 0 done, 2 wrong usage, 3 settings or roster, 11 the relay, 130 ended by Ctrl-C or SIGTERM."
 
@@ -26,6 +29,7 @@ def register(app: typer.Typer) -> None:
     coordinator = typer.Typer(help=_COORDINATOR, no_args_is_help=True, epilog=_EPILOG)
     coordinator.command("up", epilog=_EPILOG)(up)
     coordinator.command("status", epilog=_EPILOG)(status)
+    add_to(coordinator)
     app.add_typer(coordinator, name="coordinator")
 
 

@@ -113,20 +113,29 @@ class PlanShelf:
             node_key: public key of the Flower node that will connect.
 
         Raises:
+            DisclosureError, ConfigError: it is not ``approvable``.
+        """
+        plan = self.approvable(run)
+        path = self._folder / f"{run}.approval.json"
+        write_bytes(path, write_approval(self._workspace.member(), plan, node_key), private=True)
+        self._decide(plan, "approved", by)
+        return path
+
+    def approvable(self, run: str) -> RunPlan:
+        """A plan that may be approved now.
+
+        Raises:
             DisclosureError: the policy takes no part in training.
             ConfigError: no such plan, or it expired.
         """
-        held = self.find(run)
+        plan = self.find(run).plan
         if not self._workspace.policy().allow.train:
             raise DisclosureError(
                 "this hospital's policy takes no part in training", remedy="set allow.train in policy.yaml"
             )
-        if held.plan.expired(self._today()):
-            raise ConfigError(f"run {run} ended on {held.plan.expires}", remedy="ask for a new plan")
-        path = self._folder / f"{run}.approval.json"
-        write_bytes(path, write_approval(self._workspace.member(), held.plan, node_key), private=True)
-        self._decide(held.plan, "approved", by)
-        return path
+        if plan.expired(self._today()):
+            raise ConfigError(f"run {run} ended on {plan.expires}", remedy="ask for a new plan")
+        return plan
 
     def refuse(self, run: str, *, by: str) -> None:
         """Refuse, or take an approval back: from now on no round of the run is trained here.

@@ -1,0 +1,169 @@
+"""The hospital's Flower node: a process of its own that carries messages and holds nothing but its own key.
+
+    node.key  node.pub     ECDSA P-384, made here; the coordinator admits the public one
+    ca.pem                 who signs the coordinator's certificate
+    node.json              where the coordinator is, and where the agent listens
+    flower/                what Flower unpacks and logs
+
+It may run as another OS user than the agent: it needs this folder and the agent's training socket.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from pydantic import ValidationError
+
+from client.training.forwarding import SOCKET
+from common.config import Settings
+from common.consortium.fields import Address, split_address
+from common.errors import AgentError
+from common.quiet import SETTINGS
+from common.storage import write_bytes, write_text
+
+LOG = logging.getLogger("phenofed.node")
+LOOK_SECONDS = 1.0
+ENDING_SECONDS = 20.0
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH")
+
+
+class NodeSettings(Settings):
+    """What node.json holds. ``until``: the last day of the newest approved plan."""
+
+    version: Literal[1] = 1
+    superlink: Address
+    agent: Path
+    proxy: Address | None = None
+    until: datetime.date
+
+
+def equip(folder: Path, settings: NodeSettings, authority: bytes) -> str:
+    """Write what the node needs; gives its public key (OpenSSH, one line), which stays the same once made.
+
+    Args:
+        authority: the consortium's root certificate, PEM.
+    """
+    private, public = folder / "node.key", folder / "node.pub"
+    if not private.exists() or not public.exists():
+        key = ec.generate_private_key(ec.SECP384R1())
+        write_bytes(private, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), private=True)
+        write_bytes(public, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+    write_bytes(folder / "ca.pem", authority)
+    write_text(folder / "node.json", settings.model_dump_json(indent=1) + "\n")
+    return public.read_text().strip()
+
+
+def read_node(folder: Path) -> NodeSettings:
+    """What ``equip`` wrote.
+
+    Raises:
+        AgentError: nothing, or something damaged.
+    """
+    try:
+        return NodeSettings.model_validate_json((folder / "node.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise AgentError(
+            f"{folder} holds no node", remedy="approve a plan first: phenofed silo plans approve"
+        ) from error
+
+
+def serve(folder: Path, stop: threading.Event) -> None:
+    """Keep the node running until ``stop``, or until the day after its last plan.
+
+    A coordinator that is away is looked for each second; a node that ends is started anew.
+
+    Raises:
+        AgentError: the folder holds no node.
+    """
+    while not stop.is_set():
+        settings = read_node(folder)
+        if datetime.date.today() > settings.until:
+            LOG.info("the last plan ended on %s", settings.until)
+            return
+        if settings.proxy is not None or _answers(settings.superlink):
+            _run(folder, settings, stop)
+        stop.wait(LOOK_SECONDS)
+
+
+def environment(folder: Path, settings: NodeSettings) -> dict[str, str]:
+    """The node's environment, made from nothing: no other proxy than the policy's, no telemetry, no secrets."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    own = str(Path(sys.executable).parent)
+    made = {
+        **kept,
+        **SETTINGS,
+        "PATH": f"{own}{os.pathsep}{kept.get('PATH', os.defpath)}",
+        "HOME": str(folder),
+        "FLWR_HOME": str(folder / "flower"),
+        SOCKET: str(settings.agent),
+    }
+    if settings.proxy is not None:
+        made |= dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://{settings.proxy}")
+        made |= dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost")
+    return made
+
+
+def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> None:
+    (folder / "flower").mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).parent / "flower-supernode"),
+        *("--root-certificates", str(folder / "ca.pem")),
+        *("--superlink", settings.superlink),
+        *("--auth-supernode-private-key", str(folder / "node.key")),
+        *("--port", str(port)),
+    ]
+    with (folder / "flower" / "node.log").open("wb") as said:
+        node = subprocess.Popen(
+            command,
+            env=environment(folder, settings),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            while node.poll() is None and not stop.wait(LOOK_SECONDS):
+                if not _is_current(folder, settings):
+                    break
+        finally:
+            _end(node)
+
+
+def _is_current(folder: Path, settings: NodeSettings) -> bool:
+    return datetime.date.today() <= settings.until and read_node(folder) == settings
+
+
+def _end(node: subprocess.Popen[bytes]) -> None:
+    """End the node and what it started; it leads a process group of its own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(node.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            node.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    node.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        socket.create_connection(split_address(address), timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""Signing a run's plan: from the YAML file that people write to the document that hospitals approve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.config import parse, read_yaml
+from common.consortium.plan import RunPlan, write_plan
+from common.errors import ConfigError
+from common.storage import write_bytes
+from deploy.folder import ConsortiumFolder, OfflineKeys
+
+
+def read_draft(folder: ConsortiumFolder, path: Path) -> RunPlan:
+    """The plan in a YAML file, for this consortium's members.
+
+    Raises:
+        ConfigError: it does not fit, or names nobody known; every problem in one message.
+    """
+    plan = parse({**read_yaml(path), "consortium": folder.about.name}, RunPlan, origin=str(path))
+    unknown = [name for name in plan.silos if not folder.roster().holds(name)]
+    if unknown:
+        raise ConfigError(f"{path} names no members: {', '.join(unknown)}", remedy="see phenofed consortium show")
+    return plan
+
+
+def sign(folder: ConsortiumFolder, plan: RunPlan, keys: OfflineKeys) -> Path:
+    """Sign a plan; gives its file in the operator's folder.
+
+    Raises:
+        ConfigError: another plan of that run was signed.
+    """
+    path, content = folder.path / "plans" / f"{plan.run}.json", write_plan(plan, keys.signing)
+    if path.exists() and path.read_bytes() != content:
+        raise ConfigError(f"another plan of run {plan.run} was signed", remedy="give the run a new name")
+    write_bytes(path, content)
+    return path

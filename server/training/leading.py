@@ -1,0 +1,88 @@
+"""Leading a run from its approvals to its release: SuperLink, nodes, ServerApp, and what it says meanwhile."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.consortium.fields import split_address
+from common.errors import ConfigError, RunError, TrainingError
+from server.checkpoints import RoundSummary
+from server.training.led_run import LedRun
+from server.training.superlink import SuperLink, superlink
+
+CHECKPOINT_SECONDS, STATUS_SECONDS = 0.5, 5.0
+
+Say = Callable[[str], None]
+
+
+def lead(run: LedRun, *, listen: str, say: Say) -> Path:
+    """Lead ``run`` to its end, from its newest checkpoint; gives the folder of its release.
+
+    Raises:
+        TrainingError: Flower does not start, too few silos take part, or rounds lack a quorum.
+        RunError: another process leads it.
+    """
+    with _alone(run.path):
+        if run.checkpoint().round < run.plan.training.rounds:
+            with superlink(run, listen) as link:
+                for silo, approval in sorted(run.approvals.items()):
+                    link.register(silo, approval.node_key)
+                say(f"run {run.plan.run} waits at {listen} for {', '.join(sorted(run.approvals))}")
+                _watch(run, link, link.start_run(), say)
+        return run.write_release()
+
+
+def listening(run: LedRun, wanted: str | None) -> str:
+    """Where the SuperLink listens: as wanted, else on this machine alone, at the plan's port.
+
+    Raises:
+        ConfigError: what is wanted is no address.
+    """
+    try:
+        _, port = split_address(wanted or run.plan.superlink)
+    except ValueError as error:
+        raise ConfigError(f"--listen: {error}", remedy="write it as HOST:PORT") from error
+    return wanted or f"127.0.0.1:{port}"
+
+
+def _watch(run: LedRun, link: SuperLink, number: str, say: Say) -> None:
+    """Tell of each round until the ServerApp ends."""
+    told, looked = run.checkpoint().round, time.monotonic()
+    while True:
+        time.sleep(CHECKPOINT_SECONDS)
+        history = run.checkpoint().history
+        for summary in history[told:]:
+            say(_words(summary, run.plan.training.rounds))
+        told = len(history)
+        due = STATUS_SECONDS if told < run.plan.training.rounds else CHECKPOINT_SECONDS
+        if time.monotonic() - looked < due:
+            continue
+        status, reason = link.status(number)
+        looked = time.monotonic()
+        if status == "finished:completed":
+            return
+        if status.startswith("finished"):
+            raise TrainingError(
+                f"run {run.plan.run} stopped after round {told} ({reason.removeprefix('ServerApp failed with ')})",
+                remedy=f"mend it, then phenofed coordinator resume {run.path}",
+            )
+
+
+def _words(summary: RoundSummary, rounds: int) -> str:
+    state = "discarded" if summary.discarded else f"{len(summary.losses)} silos"
+    left_out = "".join(f"; {silo}: {reason}" for silo, reason in sorted(summary.excluded.items()))
+    return f"round {summary.round} of {rounds}: {state} in {summary.seconds:.1f} s{left_out}"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"another process leads {folder}", remedy="wait for it, or end it") from error
+        yield
