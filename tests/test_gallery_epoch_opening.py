@@ -184,10 +184,27 @@ def test_counts_are_given_once_for_a_number_and_the_same_after_a_restart(running
     import_patients(running.folder / "beta", {"beta-1": ROWS[0]})
     running.restart("beta")
     assert running.agents["beta"]._answering.handle("alpha", "epoch.count", body) == given
-    other = alpha.proposer._body(alpha.epochs.following(cards[:4]))
+    others = GalleryEpoch.opening(
+        None, cards, **_grounds(epoch) | {"profile": "strict"}, entries=len(ROWS), number=epoch.number
+    )
+    other = alpha.proposer._body(others)
     with pytest.raises(DisclosureError, match="counts were given for another gallery epoch 1"):
         running.agents["beta"]._answering.handle("alpha", "epoch.count", other)
     assert running.agents["beta"]._answering.handle("alpha", "epoch.check", other) == b"2"
+    assert running.open_epoch() == 2
+
+
+def test_counts_are_not_given_so_that_their_difference_shows_one_silo(running: Hospitals) -> None:
+    alpha, cards = running.agents["alpha"], cards_of(running)
+    first = alpha.proposer._body(alpha.epochs.following(cards))
+    running.agents["beta"]._answering.handle("alpha", "epoch.count", first)
+    for restarted in (False, True):
+        if restarted:
+            running.restart("beta")
+        without = alpha.proposer._body(alpha.epochs.following(cards[:4], at_least=2))
+        for topic in ("epoch.check", "epoch.count"):
+            with pytest.raises(DisclosureError, match="would show what a silo holds"):
+                running.agents["beta"]._answering.handle("alpha", topic, without)
     assert running.open_epoch() == 2
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from client.gallery import Gallery
 from client.gallery_keeper import GalleryKeeper
 from client.ledger import Ledger
+from client.ranking.counted_silos import CountedSilos
 from client.ranking.epoch_rows import served_rows
 from client.ranking.layouts import layouts_of
 from client.ranking.open_epoch import OpenEpoch, parse, read_open
@@ -64,6 +65,7 @@ class GalleryEpochs:
         patients: Callable[[], Matchable],
     ) -> None:
         self._path, self._member = folder / "epoch.json", member
+        self._counted = CountedSilos(folder / "counted.json")
         self._ledger, self._keeper, self._sessions = ledger, keeper, sessions
         self._standing, self._patients = standing, patients
         self._open: list[OpenEpoch] = []
@@ -90,9 +92,7 @@ class GalleryEpochs:
         """
         current = self.current
         if current is None:
-            raise AgentError(
-                "no gallery epoch is open", remedy="wait until four hospitals are there, or see silo status"
-            )
+            raise AgentError("no gallery epoch is open", remedy="wait for four hospitals, or see silo status")
         return current
 
     def live(self, epoch_id: str) -> OpenEpoch | None:
@@ -153,6 +153,7 @@ class GalleryEpochs:
         with self._changing:
             epoch = self._proposed(body)
             if self._ledger.counts_sent(epoch.number) is None:
+                self._counted.check(epoch)
                 # A gallery that has been encoded makes the counts come at once.
                 self._patients()
             return str(max(epoch.number, self._free_number())).encode()
@@ -167,6 +168,7 @@ class GalleryEpochs:
             epoch = self._proposed(body)
             message = self._ledger.counts_sent(epoch.number)
             if message is None:
+                self._counted.keep(epoch)
                 message = masked(self._gallery(epoch).counts, self._member, epoch)
             return self._ledger.keep_counts(epoch.number, epoch.digest, message)
 
@@ -200,9 +202,8 @@ class GalleryEpochs:
             if self._takes_part(known.epoch):
                 self._take_in(data, standing)
                 return
-            roster = standing.roster
-            cards = [card for card in known.epoch.participants if roster.holds(card.name)]
-            if sum(roster.member(card.name).card == card for card in cards) < VOUCHING:
+            members = {member.card for member in standing.roster.members}
+            if len(members & set(known.epoch.participants)) < VOUCHING:
                 raise AgentError("nobody known vouches for an earlier epoch", remedy="get the newest roster")
             self._remember(known)
             write_bytes(self._path, known.to_bytes(), private=True)

@@ -23,7 +23,7 @@ class Standing:
     """What this silo goes by.
 
     ``floor``: the least strict profile that it takes part in; ``budget``: queries a year where the hospital grants
-    fewer than the profile; ``dimension``: length of an embedding.
+    fewer than the profile; ``dimension``: length of an embedding; ``strangers``: members not accepted here.
     """
 
     roster: Roster
@@ -34,6 +34,7 @@ class Standing:
     dimension: int
     budget: int | None = None
     simulated: bool = False
+    strangers: frozenset[str] = frozenset()
 
     def check(self, epoch: GalleryEpoch) -> None:
         """Check that an epoch stands on the same ground.
