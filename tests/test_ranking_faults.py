@@ -294,7 +294,9 @@ def test_a_revoked_hospital_is_refused_at_once(changed: Hospitals) -> None:
         changed.open_epoch()
 
 
-def test_of_twelve_hospitals_eleven_still_rank(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_of_twelve_hospitals_with_one_down_those_of_complete_panels_rank(
+    tmp_path_factory: pytest.TempPathFactory, meanwhile: Meanwhile
+) -> None:
     names = [f"hospital-{number:02d}" for number in range(12)]
     with hospitals(found_hospitals(tmp_path_factory.mktemp("c") / "c", names)) as consortium:
         everybody = consortium.start()
@@ -307,6 +309,8 @@ def test_of_twelve_hospitals_eleven_still_rank(tmp_path_factory: pytest.TempPath
         assert ranked.missing == tuple(broken)
         assert set(ranked.silent) == {names[5]}
         assert ranked.silos == tuple(sorted(set(names) - set(broken)))
+        # Nothing is asked, and charged, where it would be for nothing.
+        assert {name for name, topic, *_ in meanwhile.seen if topic == "query"} == set(ranked.silos) - {names[0]}
         answering = [agent for agent in everybody if agent.workspace.name in ranked.silos]
         clear = scores_in_clear(answering, PICTURE, counted=everybody)
         del clear[ROWS[2]]

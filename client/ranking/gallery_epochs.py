@@ -255,8 +255,7 @@ class GalleryEpochs:
             return self._keeper.gallery(epoch.number)
         except AgentError:
             found = self._patients()
-            with self._state:
-                live = [item.epoch.number for item in self._open]
+            live = [item.epoch.number for item in self._open]
             return self._keeper.propose(
                 epoch.number,
                 found.embeddings,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from client.encoder import PhotoEncoder
 from client.labels import map_labels, read_labels
+from client.members import check_accepted
 from client.workspace import Workspace
 from common.cohort.schema import Cohort, Purpose
 from common.cohort.store import StoredCohort
@@ -41,7 +42,8 @@ class Standing:
 
         Raises:
             AgentError: another roster, registry, release, kernel or length.
-            DisclosureError: its profile gives away more than this silo's policy allows.
+            DisclosureError: a participant was not accepted here, or the epoch's profile gives away more than this
+                silo's policy allows.
         """
         differing = self.differences(epoch)
         if differing:
@@ -50,12 +52,17 @@ class Standing:
                 remedy="bring both to the newest one",
             )
         for card in epoch.participants:
+            check_accepted(card.name, self.strangers)
             if not self.roster.holds(card.name) or self.roster.member(card.name).card != card:
                 raise AgentError(
                     f"gallery epoch {epoch.number} shows {card.name} with another card than the roster",
                     remedy="refuse it, and talk to the operator",
                 )
         self.check_profile(epoch)
+
+    def admits(self, name: str) -> bool:
+        """Whether this silo deals with a member of that name."""
+        return self.roster.holds(name) and name not in self.strangers
 
     def differences(self, epoch: GalleryEpoch) -> tuple[str, ...]:
         """What the epoch goes by and this silo does not, in words."""

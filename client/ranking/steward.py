@@ -115,8 +115,8 @@ class Steward:
         self.last_refusal = why
 
     def _members(self) -> frozenset[str]:
-        roster = self._standing().roster
-        return frozenset({self._name, *(name for name in self._link.present() if roster.holds(name))})
+        admits = self._standing().admits
+        return frozenset({self._name, *(name for name in self._link.present() if admits(name))})
 
     def _overdue(self) -> bool:
         return self._epochs.current is None or time.time() - self._epochs.opened_at > self._seconds
