@@ -58,25 +58,31 @@ class PhotoEncoder:
         """Length of an embedding."""
         return self._encoder.dimension
 
-    def portrait(self, photos: Sequence[bytes], *, aligned: bool = False) -> Portrait:
+    def portrait(
+        self, photos: Sequence[bytes], *, names: Sequence[str] | None = None, aligned: bool = False
+    ) -> Portrait:
         """One patient's embedding from the contents of photo files.
 
+        Args:
+            names: what an error calls each photo; by default its number.
+
         Raises:
-            PhotoError: a photo cannot be used; the message numbers it.
+            PhotoError: a photo cannot be used.
         """
         if not photos:
             raise PhotoError("there is no photo", remedy="give at least one")
         crops, remarks = [], []
-        for number, content in enumerate(photos, 1):
+        called = names or [f"photo {number}" for number in range(1, len(photos) + 1)]
+        for name, content in zip(called, photos, strict=True):
             if not aligned and self._detector is None:
                 raise PhotoError(
-                    f"nothing says where the face is in photo {number}",
+                    f"nothing says where the face is in {name}",
                     remedy="name a detector and its SHA-256, or give aligned 112x112 crops with --aligned",
                 )
-            crop, verdict = crop_content(content, name=f"photo {number}", aligned=aligned, detector=self._detector)
+            crop, verdict = crop_content(content, name=name, aligned=aligned, detector=self._detector)
             if not verdict.usable:
                 raise PhotoError(
-                    f"photo {number} cannot be used ({'; '.join(verdict.reasons)})", remedy="take another photo"
+                    f"{name} cannot be used ({'; '.join(verdict.reasons)})", remedy="take another photo"
                 )
             crops.append(crop)
             remarks.append(verdict.warnings)

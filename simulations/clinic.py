@@ -50,7 +50,9 @@ def rank_photos(
     scenario, cohort = folder.read_scenario(), store.load(folder.cohort)
     release = releases.read(folder)
     encoder = PhotoEncoder(ReleasedEncoder(release, scenario.backbone.path), _detector(detector, detector_sha256))
-    portrait = encoder.portrait([read_bytes(path, name=str(path)) for path in photos], aligned=aligned)
+    names = [str(path) for path in photos]
+    contents = [read_bytes(path, name=name) for path, name in zip(photos, names, strict=True)]
+    portrait = encoder.portrait(contents, names=names, aligned=aligned)
     held, scorer = _gallery(folder, scenario, cohort), str(results["scorer"])
     scores = SCORERS[scorer](portrait.embedding[None], held)[0]
     known = int(np.sum(~np.isnan(scores)))
