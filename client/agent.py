@@ -37,6 +37,7 @@ from client.ranking.querier import ConsortiumQuerier
 from client.ranking.query_keys import QueryKeys
 from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
+from client.training.service import TrainingService
 from client.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.encryption.silo_session import SiloSession
@@ -149,6 +150,8 @@ class Agent:
         try:
             server = LocalServer(self.workspace.socket_path, LocalRequests(self).handle)
             self._open.callback(server.close)
+            training = TrainingService(self.workspace, policy=self.workspace.policy, today=self._today)
+            self._open.callback(training.close)
             self.look_after()
             self.epochs.resume()
             self._encode_gallery()

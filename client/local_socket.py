@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pwd
+import shutil
 import socket
 import struct
 import threading
@@ -50,16 +51,20 @@ class LocalServer:
     """Serves requests, each in a thread of its own.
 
     Args:
-        path: of the socket; readable and writable by the owner alone.
+        path: of the socket; readable and writable by the owner alone, and by ``group`` where one is named.
         handle: answers a request with JSON values; a PhenofedError reaches the asker as it is.
 
     Raises:
         AgentError: another agent serves there, or the path is too long.
     """
 
-    def __init__(self, path: Path, handle: Callable[[Request], dict[str, Any] | Reply]) -> None:
+    def __init__(
+        self, path: Path, handle: Callable[[Request], dict[str, Any] | Reply], *, group: str | None = None
+    ) -> None:
         self._path, self._handle = path, handle
         self._socket = _listen(path)
+        if group is not None:
+            _open_to(path, group)
         self._thread = threading.Thread(target=self._serve, name="local socket", daemon=True)
         self._thread.start()
 
@@ -152,6 +157,16 @@ def _listen(path: Path) -> socket.socket:
     finally:
         os.umask(mask)
     return listener
+
+
+def _open_to(path: Path, group: str) -> None:
+    try:
+        shutil.chown(path, group=group)
+        path.chmod(0o660)
+    except (OSError, LookupError) as error:
+        raise AgentError(
+            f"cannot open {path} to group {group}", remedy="name a group that you belong to"
+        ) from error
 
 
 def _user(connection: socket.socket) -> str:

@@ -46,6 +46,18 @@ class Approvals(Settings):
     train: Literal["by-hand", "automatic"] = "by-hand"
 
 
+class Training(Settings):
+    """How the Flower node runs. ``node``: started by the agent, or as a service of its own.
+
+    ``socket``: where the agent listens for the node, if not in the workspace; ``group``: the OS group that may
+    open it, where the node runs as another user.
+    """
+
+    node: Literal["with-agent", "on-its-own"] = "with-agent"
+    socket: Path | None = None
+    group: str | None = None
+
+
 class Budget(Settings):
     """``queries_a_year``: of one querier for one syndrome; None for the profile's own."""
 
@@ -94,6 +106,7 @@ class SiloPolicy(Settings):
     relay: RelayAccess = RelayAccess()
     allow: Allowed = Allowed()
     approvals: Approvals = Approvals()
+    training: Training = Training()
     profile: Literal["strict", "standard", "open"] = "standard"
     budget: Budget = Budget()
     model: Model | None = None
@@ -130,7 +143,9 @@ class SiloPolicy(Settings):
             model = model.model_copy(update={"release": folder / model.release, "backbone": backbone})
         if detector is not None:
             detector = detector.model_copy(update={"path": folder / detector.path})
-        return self.model_copy(update={"model": model, "detector": detector})
+        place = self.training.socket and folder / self.training.socket
+        training = self.training.model_copy(update={"socket": place})
+        return self.model_copy(update={"model": model, "detector": detector, "training": training})
 
 
 def load_policy(path: Path) -> SiloPolicy:

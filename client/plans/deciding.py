@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from client.plans.shelf import BY_POLICY, HeldPlan, PlanShelf
+from client.policy import SiloPolicy
 from client.training.node import NodeSettings, equip
 from client.workspace import Workspace
 from common.consortium.console import read_file
@@ -32,12 +33,17 @@ def approve_plan(
     plan = shelf.approvable(run)
     settings = NodeSettings(
         superlink=plan.superlink,
-        agent=(workspace.folder / SOCKET).resolve(),
+        agent=socket_of(workspace, policy),
         proxy=policy.relay.proxy,
         until=plan.expires,
     )
     authority = read_file(workspace.folder / "ca.pem", limit=_MAX_CERTIFICATE)
     return shelf.approve(run, by=by, node_key=equip(workspace.folder / NODE, settings, authority))
+
+
+def socket_of(workspace: Workspace, policy: SiloPolicy) -> Path:
+    """Where the agent listens for the node."""
+    return policy.training.socket or (workspace.folder / SOCKET).resolve()
 
 
 def approve_by_policy(workspace: Workspace, held: HeldPlan) -> Path | None:

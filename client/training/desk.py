@@ -37,7 +37,8 @@ Note = Callable[[str, Mapping[str, Any]], None]
 """Told of each answer and refusal: what happened, and about which run and round; never about a patient."""
 
 
-def _log(event: str, about: Mapping[str, Any]) -> None:
+def log_note(event: str, about: Mapping[str, Any]) -> None:
+    """A record in the log alone."""
     LOG.info("%s %s", event, " ".join(f"{key}={value}" for key, value in about.items()))
 
 
@@ -56,7 +57,7 @@ class TrainingDesk:
         *,
         policy: Callable[[], SiloPolicy],
         today: Callable[[], datetime.date] = datetime.date.today,
-        note: Note = _log,
+        note: Note = log_note,
     ) -> None:
         self._workspace, self._policy, self._today, self._note = workspace, policy, today, note
         self._member = workspace.member()

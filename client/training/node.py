@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Literal
@@ -26,16 +22,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import ValidationError
 
 from client.training.forwarding import SOCKET
+from common.children import child, clean_environment, tool
 from common.config import Settings
 from common.consortium.fields import Address, split_address
 from common.errors import AgentError
-from common.quiet import SETTINGS
 from common.storage import write_bytes, write_text
 
 LOG = logging.getLogger("phenofed.node")
 LOOK_SECONDS = 1.0
-ENDING_SECONDS = 20.0
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH")
 
 
 class NodeSettings(Settings):
@@ -96,69 +90,23 @@ def serve(folder: Path, stop: threading.Event) -> None:
         stop.wait(LOOK_SECONDS)
 
 
-def environment(folder: Path, settings: NodeSettings) -> dict[str, str]:
-    """The node's environment, made from nothing: no other proxy than the policy's, no telemetry, no secrets."""
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    own = str(Path(sys.executable).parent)
-    made = {
-        **kept,
-        **SETTINGS,
-        "PATH": f"{own}{os.pathsep}{kept.get('PATH', os.defpath)}",
-        "HOME": str(folder),
-        "FLWR_HOME": str(folder / "flower"),
-        SOCKET: str(settings.agent),
-    }
-    if settings.proxy is not None:
-        made |= dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://{settings.proxy}")
-        made |= dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost")
-    return made
-
-
 def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> None:
-    (folder / "flower").mkdir(exist_ok=True)
+    home = folder / "flower"
+    home.mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
-        str(Path(sys.executable).parent / "flower-supernode"),
+        tool("flower-supernode"),
         *("--root-certificates", str(folder / "ca.pem")),
         *("--superlink", settings.superlink),
         *("--auth-supernode-private-key", str(folder / "node.key")),
         *("--port", str(port)),
     ]
-    with (folder / "flower" / "node.log").open("wb") as said:
-        node = subprocess.Popen(
-            command,
-            env=environment(folder, settings),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        try:
-            while node.poll() is None and not stop.wait(LOOK_SECONDS):
-                if not _is_current(folder, settings):
-                    break
-        finally:
-            _end(node)
-
-
-def _is_current(folder: Path, settings: NodeSettings) -> bool:
-    return datetime.date.today() <= settings.until and read_node(folder) == settings
-
-
-def _end(node: subprocess.Popen[bytes]) -> None:
-    """End the node and what it started; it leads a process group of its own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(node.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            node.wait(ENDING_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    node.wait()
+    environment = clean_environment(home, proxy=settings.proxy) | {SOCKET: str(settings.agent)}
+    with child(command, folder=home, name="node", environment=environment) as node:
+        while node.poll() is None and not stop.wait(LOOK_SECONDS):
+            if datetime.date.today() > settings.until or read_node(folder) != settings:
+                return
 
 
 def _answers(address: str) -> bool:

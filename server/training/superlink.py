@@ -7,26 +7,22 @@ is needed again. The app that it hands to nodes holds no code; they run what the
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.children import child, clean_environment, tool
 from common.consortium import certificates
 from common.consortium.fields import split_address
 from common.errors import TrainingError
-from common.quiet import SETTINGS
 from common.storage import write_bytes, write_text
 from server.training.led_run import LedRun
 
-START_SECONDS, COMMAND_SECONDS, ENDING_SECONDS = 60.0, 60.0, 20.0
-_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH")
+START_SECONDS, COMMAND_SECONDS = 60.0, 60.0
 _CONNECTION = "run"
 
 _APP = """\
@@ -84,7 +80,7 @@ class SuperLink:
             )
         try:
             done = subprocess.run(
-                [_tool("flwr"), *arguments, "--format", "json"],
+                [tool("flwr"), *arguments, "--format", "json"],
                 env=_environment(self._run),
                 cwd=self._run.path / "flower",
                 capture_output=True,
@@ -119,7 +115,7 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
         f'address = "{listen}"\nroot-certificates = {json.dumps(str(authority.resolve()))}\n',
     )
     command = [
-        _tool("flower-superlink"),
+        tool("flower-superlink"),
         *("--ssl-certfile", str(certificate.resolve())),
         *("--ssl-keyfile", str(key.resolve())),
         *("--ssl-ca-certfile", str(authority.resolve())),
@@ -127,24 +123,9 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
         *("--host", host, "--port", str(port)),
         "--disable-runtime-dependency-installation",
     ]
-    _end_former(folder)
-    with (folder / "superlink.log").open("ab") as said:
-        process = subprocess.Popen(
-            command,
-            env=_environment(run),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        write_text(folder / "superlink.pid", f"{process.pid}\n")
-        try:
-            _wait_until_it_listens(process, host, port, folder / "superlink.log")
-            yield SuperLink(run, process)
-        finally:
-            _end(process)
-            (folder / "superlink.pid").unlink(missing_ok=True)
+    with child(command, folder=folder, name="superlink", environment=_environment(run)) as process:
+        _wait_until_it_listens(process, host, port, folder / "superlink.log")
+        yield SuperLink(run, process)
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
@@ -178,32 +159,4 @@ def _tls(run: LedRun, host: str) -> tuple[Path, Path, Path]:
 
 
 def _environment(run: LedRun) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    own, home = str(Path(sys.executable).parent), str((run.path / "flower").resolve())
-    path = f"{own}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    return {**kept, **SETTINGS, "PATH": path, "HOME": home, "FLWR_HOME": home}
-
-
-def _tool(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
-
-
-def _end_former(folder: Path) -> None:
-    """End the SuperLink that a killed coordinator left behind, which would hold the port."""
-    try:
-        pid = int((folder / "superlink.pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (OSError, ValueError):
-        return
-    if b"flower-superlink" in command and Path(f"/proc/{pid}/cwd").resolve() == folder.resolve():
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(ENDING_SECONDS)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-    process.wait()
+    return clean_environment((run.path / "flower").resolve())

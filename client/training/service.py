@@ -1,0 +1,65 @@
+"""Training in the agent: the socket for the Flower node, and the node itself unless it is a service of its own."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from collections.abc import Callable
+
+from client.local_socket import LocalServer
+from client.plans.deciding import NODE, socket_of
+from client.policy import SiloPolicy
+from client.training.desk import Note, TrainingDesk, log_note
+from client.training.node import LOOK_SECONDS, serve
+from client.workspace import Workspace
+from common.errors import PhenofedError
+
+LOG = logging.getLogger("phenofed.training")
+
+
+class TrainingService:
+    """Runs from its making until ``close``.
+
+    Args:
+        policy, today, note: as for ``TrainingDesk``.
+
+    Raises:
+        AgentError: the socket cannot be made.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        policy: Callable[[], SiloPolicy],
+        today: Callable[[], datetime.date] = datetime.date.today,
+        note: Note = log_note,
+    ) -> None:
+        self._node, self._policy = workspace.folder.resolve() / NODE, policy
+        desk = TrainingDesk(workspace, policy=policy, today=today, note=note)
+        held = policy()
+        self._server = LocalServer(socket_of(workspace, held), desk.handle, group=held.training.group)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_node, name="training node")
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the node, then the socket; a round that is being trained ends unheard."""
+        self._stop.set()
+        self._thread.join()
+        self._server.close()
+
+    def _keep_node(self) -> None:
+        """Serve whenever there is a node to serve: the first approval makes it."""
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                policy = self._policy()
+                if (
+                    policy.allow.train
+                    and policy.training.node == "with-agent"
+                    and (self._node / "node.json").exists()
+                ):
+                    serve(self._node, self._stop)
+            except (PhenofedError, OSError) as error:
+                LOG.error("the training node does not run: %s", error)

@@ -1,0 +1,90 @@
+"""Long-running child processes: each leads a process group of its own, and ends with everything that it started.
+
+A parent that is killed leaves its child behind; the child's number lies in a file, and the next parent ends it
+before it starts another, which would find the port or the name taken.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from common.quiet import SETTINGS
+from common.storage import write_text
+
+ENDING_SECONDS = 20.0
+_INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH")
+
+
+def tool(name: str) -> str:
+    """The path of a program that is installed beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def clean_environment(home: Path, *, proxy: str | None = None) -> dict[str, str]:
+    """An environment for Flower's programs, made from nothing: no secrets, no telemetry, no stray proxy.
+
+    Args:
+        home: where they may write.
+        proxy: HOST:PORT of an HTTP proxy; calls on this machine never go through it.
+    """
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    made = {**kept, **SETTINGS, "PATH": path, "HOME": str(home), "FLWR_HOME": str(home)}
+    if proxy is not None:
+        # Programs differ in which case they read.
+        made |= dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://{proxy}")
+        made |= dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost")
+    return made
+
+
+@contextmanager
+def child(
+    command: Sequence[str], *, folder: Path, name: str, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``command`` running in ``folder``, which must exist; what it says is appended to ``NAME.log`` there."""
+    number = folder / f"{name}.pid"
+    _end_former(number, command[0])
+    with (folder / f"{name}.log").open("ab") as said:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        try:
+            write_text(number, f"{process.pid}\n")
+            yield process
+        finally:
+            _end(process)
+            number.unlink(missing_ok=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(ENDING_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _end_former(number: Path, program: str) -> None:
+    """End the child of a killed parent; a process that is another by now is left alone."""
+    try:
+        pid = int(number.read_text())
+        running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        folder = Path(f"/proc/{pid}/cwd").resolve()
+    except (OSError, ValueError):
+        return
+    if program.encode() in running and folder == number.parent.resolve():
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
