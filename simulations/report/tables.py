@@ -132,7 +132,12 @@ def silo_rows(source: Source) -> list[tuple[str, str, str, str, float]]:
 
 
 def encrypted_rows(source: Source) -> list[tuple[str, str, list[str]]]:
-    """(setting, 'in clear' or 'encrypted', top-1/5/10/30 per cent) over the same queries."""
+    """(setting, 'in clear' or 'encrypted', top-1/5/10/30 per cent) over the same queries.
+
+    In clear by the linear formula over the whole gallery; none where the encrypted score was another one.
+    """
+    if (source.results.get("encrypted") or {}).get("kernel") != "linear":
+        return []
     secret = [row for row in source.rows if row.mode == "encrypted"]
     asked = {(row.setting, row.split, row.image) for row in secret}
     clear = [
@@ -149,6 +154,16 @@ def encrypted_rows(source: Source) -> list[tuple[str, str, list[str]]]:
     return rows
 
 
+def _withheld(held: Mapping[str, Any]) -> str:
+    """How much the profile's floors leave unanswered, by setting."""
+    parts = [
+        f"{setting} {counts['answerable']:.3g} of {counts['syndromes']:.3g}"
+        for setting, counts in (held.get("answerable") or {}).items()
+        if counts["answerable"] < counts["syndromes"]
+    ]
+    return f"; answers only {', '.join(parts)} syndromes, too few patients for the others" if parts else ""
+
+
 def encryption_rows(source: Source) -> list[Row]:
     """What the encrypted ranking gave and cost."""
     held: Mapping[str, Any] = source.results.get("encrypted") or {}
@@ -156,6 +171,7 @@ def encryption_rows(source: Source) -> list[Row]:
     return [
         ("Queries, syndromes", f"{count(held.get('queries'))}, {count(held.get('syndromes'))}"),
         ("Kernel", f"{held.get('kernel')}, noise {'added' if noise else 'left out'}"),
+        ("Profile", f"{held.get('profile') or 'standard'}{_withheld(held)}"),
         ("Largest difference of a score", scientific(held.get("max_abs_error"))),
         ("Same syndrome first", percent(held.get("top1_agreement"))),
         *([("Same first ten", percent(held.get("top10_agreement")))] if ranked_ten(held) else []),
