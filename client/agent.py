@@ -29,6 +29,11 @@ from client.ledger import Ledger
 from client.link import LinkLimits, RelayLink
 from client.local_requests import LocalRequests
 from client.local_socket import LocalServer
+from client.members import FILE as MEMBERS
+from client.members import check_accepted, strangers_of
+from client.monitoring.metrics import AgentMetrics
+from client.monitoring.observing import observed, observed_peers
+from client.monitoring.snapshot import snapshot
 from client.policy import SiloPolicy
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
@@ -129,11 +134,12 @@ class Agent:
             today=today,
         )
         self.discovery = DiscoveryDesk(ground, self._ask)
+        self.metrics = AgentMetrics(lambda: snapshot(self))
         self.link = RelayLink(
             relay,
             workspace.tls,
             workspace.name,
-            self._handle,
+            observed_peers(self.metrics, self._handle),
             proxy=self.policy.relay.proxy,
             limits=limits,
         )
@@ -148,10 +154,12 @@ class Agent:
             AgentError: another agent serves this workspace.
         """
         try:
-            server = LocalServer(self.workspace.socket_path, LocalRequests(self).handle)
+            server = LocalServer(self.workspace.socket_path, observed(self.metrics, LocalRequests(self).handle))
             self._open.callback(server.close)
             training = TrainingService(self.workspace, policy=self.workspace.policy, today=self._today)
             self._open.callback(training.close)
+            if self.policy.metrics_port is not None:
+                self._open.enter_context(self.metrics.serve(self.policy.metrics_port))
             self.look_after()
             self.epochs.resume()
             self._encode_gallery()
@@ -191,18 +199,20 @@ class Agent:
 
     def standing(self) -> Standing:
         """What the silo goes by, read anew when the roster, the registry or the policy is replaced."""
-        files = [self.workspace.folder / name for name in ("roster.json", "registry.json", "policy.yaml")]
+        files = [self.workspace.folder / name for name in ("roster.json", "registry.json", "policy.yaml", MEMBERS)]
         stamp = tuple(path.stat().st_mtime_ns if path.exists() else 0.0 for path in files)
         if self._grounds is None or self._grounds[0] != stamp:
             self.policy = self.workspace.policy()
+            roster = self.workspace.roster()
             standing = Standing(
-                roster=self.workspace.roster(),
+                roster=roster,
                 registry=self.workspace.registry(),
                 release=self.encoder.release.digest,
                 floor=self.policy.floor,
                 kernel=KERNEL,
                 dimension=self.encoder.dimension,
                 budget=self.policy.budget.queries_a_year,
+                strangers=strangers_of(self.workspace, self.policy, roster),
             )
             self._grounds = (stamp, standing)
         return self._grounds[1]
@@ -235,7 +245,8 @@ class Agent:
         self.discovery.forget_withdrawn()
 
     def _handle(self, sender: str, topic: str, body: bytes) -> bytes:
-        """Discovery and ranking are opted out of separately."""
+        """Discovery and ranking are opted out of separately; neither serves a member that was not accepted."""
+        check_accepted(sender, self.standing().strangers)
         side = self.discovery if topic.startswith(PREFIX) else self._answering
         return side.handle(sender, topic, body)
 

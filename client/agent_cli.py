@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from common.json_logs import LogFormat, start_logging
 
 Folder = Annotated[
     Path, typer.Argument(envvar="PHENOFED_WORKSPACE", help="The silo's workspace.", metavar="WORKSPACE")
@@ -36,6 +37,9 @@ def up(
     workspace: Folder,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes for encrypted answers.")] = 2,
     verbose: Annotated[bool, typer.Option(help="Log every request, by user and topic; never a patient.")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="json: one object a line, for log collectors.")] = (
+        LogFormat.TEXT
+    ),
 ) -> None:
     """Run the silo's agent until Ctrl-C: answer other hospitals, and serve phenofed rank here.
 
@@ -44,11 +48,10 @@ def up(
     from client.agent import Agent
     from client.workspace import Workspace
 
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    home = Workspace(workspace)
+    start_logging(log_format, verbose=verbose, silo=home.name)
     console = Console(stderr=True)
-    agent = Agent(Workspace(workspace), workers=workers)
+    agent = Agent(home, workers=workers)
     try:
         agent.start()
         console.print(f"The agent of {agent.workspace.name} serves. Stop it with Ctrl-C.", highlight=False)
@@ -57,33 +60,21 @@ def up(
         agent.close()
 
 
-def status(workspace: Folder, as_json: AsJson = False) -> None:
+def status(
+    workspace: Folder,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every two seconds, until Ctrl-C.")] = False,
+) -> None:
     """Show whether the agent is connected, who is there, and which gallery epoch is open."""
-    answer = _call(workspace, "status")
+    from client.monitoring.status_table import status_table
+    from common.live_view import watch as watched
+
     if as_json:
-        typer.echo(json.dumps(answer, indent=1))
-        return
-    table = Table(show_header=False, title=f"Silo {answer['name']}", title_justify="left")
-    table.add_row(
-        "relay", "connected" if answer["connected"] else f"not connected: {answer['why_not'] or 'trying'}"
-    )
-    table.add_row("present", ", ".join(answer["present"]) or "nobody else")
-    table.add_row("release", answer["release"])
-    opened = answer["epoch"]
-    if opened is None:
-        table.add_row("gallery epoch", f"none is open{': ' + why if (why := answer['last_refusal']) else ''}")
+        typer.echo(json.dumps(_call(workspace, "status"), indent=1))
+    elif watch:
+        watched(lambda: status_table(_call(workspace, "status")))
     else:
-        table.add_row(
-            "gallery epoch", f"{opened['number']}, {opened['kernel']} kernel, profile {opened['profile']}"
-        )
-        table.add_row("your panels", "; ".join(", ".join(panel) for panel in opened["panels"]))
-        table.add_row("waiting", ", ".join(opened["waiting"]) or "nobody")
-        table.add_row("answerable", f"{opened['answerable']} of {opened['syndromes']} syndromes")
-    for name, why in answer["left_out"].items():
-        table.add_row("left out", f"{name}: {why}")
-    if answer["unconfined"]:
-        table.add_row("warning", f"this machine cannot confine workers with {', '.join(answer['unconfined'])}")
-    Console().print(table)
+        Console().print(status_table(_call(workspace, "status")))
 
 
 def budget(workspace: Folder, as_json: AsJson = False) -> None:

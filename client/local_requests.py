@@ -11,6 +11,7 @@ import numpy as np
 from client.discovery.requests import operations
 from client.kept import keep_portrait
 from client.local_socket import Request
+from client.monitoring.snapshot import certificate_days
 from client.ranking.querier import MOST_PATIENTS, ConsortiumScores
 from client.ranking_list import DECIMALS, Listed, RankingList, best
 from common.consortium.panels import divide
@@ -155,6 +156,8 @@ class LocalRequests:
             "last_refusal": agent.steward.last_refusal,
             "left_out": dict(agent.proposer.left_out),
             "unconfined": list(agent.workers.unconfined),
+            "certificate_days": int(certificate_days(agent.workspace)),
+            "not_accepted": sorted(agent.standing().strangers),
         }
 
     def _budget(self, request: Request) -> dict[str, Any]:
@@ -182,10 +185,10 @@ class LocalRequests:
 
     def _epoch(self, request: Request) -> dict[str, Any]:
         agent = self._agent
-        roster = agent.standing().roster
+        admits = agent.standing().admits
         if not agent.policy.allow.rank:
             raise DisclosureError("this hospital's policy forbids ranking", remedy="see allow.rank in policy.yaml")
-        opened = agent.proposer.propose(name for name in agent.link.present() if roster.holds(name))
+        opened = agent.proposer.propose(name for name in agent.link.present() if admits(name))
         return {
             "number": opened.epoch.number,
             "silos": [card.name for card in opened.epoch.participants],

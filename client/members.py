@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -18,8 +18,12 @@ from common.config import Settings
 from common.consortium.fields import Hash, Name
 from common.consortium.identity import Card
 from common.consortium.roster import MAX_MEMBERS, Roster
-from common.errors import AgentError
+from common.errors import AgentError, DisclosureError
 from common.storage import write_bytes
+
+if TYPE_CHECKING:
+    from client.policy import SiloPolicy
+    from client.workspace import Workspace
 
 FILE = "members.json"
 
@@ -65,6 +69,29 @@ class Accepted:
                 f"{self._path} is damaged",
                 remedy="move it away, then run phenofed silo members accept for each member",
             ) from error
+
+
+def strangers_of(workspace: Workspace, policy: SiloPolicy, roster: Roster) -> frozenset[str]:
+    """Names on the roster that the workspace's silo has not accepted; nobody where its policy accepts all.
+
+    Raises:
+        AgentError: members.json is damaged.
+    """
+    if policy.members == "automatic":
+        return frozenset()
+    return strangers(roster, Accepted(workspace.folder), workspace.name)
+
+
+def check_accepted(name: str, among: frozenset[str]) -> None:
+    """Check that a member is not ``among`` the strangers.
+
+    Raises:
+        DisclosureError: it is, and has to wait.
+    """
+    if name in among:
+        raise DisclosureError(
+            f"{name} was not accepted at this hospital", remedy=f"its IT runs phenofed silo members accept {name}"
+        )
 
 
 def strangers(roster: Roster, accepted: Accepted, own: str) -> frozenset[str]:

@@ -20,6 +20,7 @@ from client.discovery.rows import DiscoveryRows
 from client.discovery.unsolved import Unsolved
 from client.encoder import PhotoEncoder
 from client.ledger import Ledger
+from client.members import check_accepted, strangers_of
 from client.policy import SiloPolicy
 from client.workspace import Workspace
 from common.cohort.schema import Purpose
@@ -87,11 +88,13 @@ class Ground:
 
         Raises:
             ConfigError: there is no such member.
-            DisclosureError: it is this hospital.
+            DisclosureError: it is this hospital, or was not accepted here.
         """
-        card = self.workspace.roster().member(name).card
+        roster = self.workspace.roster()
+        card = roster.member(name).card
         if card == self.member.card:
             raise DisclosureError(f"{name} is this hospital", remedy="name another member")
+        check_accepted(name, strangers_of(self.workspace, self.workspace.policy(), roster))
         return card
 
     def rows(self, policy: SiloPolicy) -> DiscoveryRows:

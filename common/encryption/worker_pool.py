@@ -51,6 +51,11 @@ class WorkerPool:
         """What this machine could not confine the processes with."""
         return self._workers[0].unconfined
 
+    @property
+    def restarts(self) -> int:
+        """How often a process had to be started again."""
+        return sum(max(0, worker.generation - 1) for worker in self._workers)
+
     def call(self, *parts: bytes, needs: Sequence[str] = ()) -> list[bytes]:
         """See ``Worker.call``; waits for an idle process."""
         worker = self._idle.get()

@@ -1,0 +1,64 @@
+"""Counting and logging requests around those who answer them; what is asked stays unseen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from client.local_socket import Request
+from client.monitoring.metrics import OTHER, AgentMetrics, Outcome, Side
+from common.errors import PhenofedError
+
+LOG = logging.getLogger("phenofed.requests")
+
+
+def observed_peers(
+    metrics: AgentMetrics, handle: Callable[[str, str, bytes], bytes]
+) -> Callable[[str, str, bytes], bytes]:
+    """``handle`` for messages of other hospitals, counted and logged by topic."""
+
+    def handled(sender: str, topic: str, body: bytes) -> bytes:
+        with _observed(metrics, "peer", topic, sender):
+            return handle(sender, topic, body)
+
+    return handled
+
+
+def observed(
+    metrics: AgentMetrics, handle: Callable[[Request], dict[str, Any]]
+) -> Callable[[Request], dict[str, Any]]:
+    """``handle`` for the local socket, counted and logged by operation."""
+
+    def handled(request: Request) -> dict[str, Any]:
+        with _observed(metrics, "local", request.operation, request.user):
+            return handle(request)
+
+    return handled
+
+
+@contextmanager
+def _observed(metrics: AgentMetrics, side: Side, topic: str, who: str) -> Iterator[None]:
+    began = time.monotonic()
+    outcome: Outcome = "failed"
+    try:
+        yield
+        outcome = "ok"
+    except PhenofedError:
+        outcome = "refused"
+        raise
+    finally:
+        seconds = time.monotonic() - began
+        metrics.answered(side, topic, outcome, seconds)
+        shown = topic if topic.isascii() and topic.isprintable() and len(topic) <= 64 else OTHER
+        fields = {
+            "event": "request",
+            "side": side,
+            "topic": shown,
+            "outcome": outcome,
+            "seconds": round(seconds, 3),
+        }
+        fields["peer" if side == "peer" else "user"] = who
+        LOG.info("%s of %s: %s", shown, who, outcome, extra=fields)

@@ -1,0 +1,68 @@
+"""How an agent stands at one moment, in figures."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.consortium.certificates import read_certificate
+
+if TYPE_CHECKING:
+    from client.agent import Agent
+    from client.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One agent.
+
+    Attributes:
+        present: other silos that are connected.
+        epoch: number of the newest gallery epoch; None where none is open.
+        epoch_seconds: since it was taken in.
+        left_to_ask: questions; None without a budget.
+        remaining: questions that each querier of a year has left here, for the syndrome that ends first.
+        waiting: members that were not accepted.
+    """
+
+    connected: bool
+    present: int
+    epoch: int | None
+    epoch_seconds: float | None
+    left_to_ask: int | None
+    remaining: dict[str, int]
+    restarts: int
+    certificate_days: float
+    waiting: int
+
+
+def snapshot(agent: Agent) -> Snapshot:
+    """The agent's figures now.
+
+    Raises:
+        PhenofedError: its workspace became unreadable.
+    """
+    standing, current = agent.standing(), agent.epochs.current
+    profile = standing.granted(current.profile if current else standing.floor)
+    left = agent.ledger.left_to_ask(current.lineages(standing) if current else (), profile)
+    return Snapshot(
+        connected=agent.link.connected,
+        present=len(agent.link.present()),
+        epoch=current.epoch.number if current else None,
+        epoch_seconds=time.time() - agent.epochs.opened_at if current else None,
+        left_to_ask=None if left == sys.maxsize else left,
+        remaining={item.querier: item.remaining for item in agent.ledger.forecast(profile)},
+        restarts=agent.workers.restarts,
+        certificate_days=certificate_days(agent.workspace),
+        waiting=len(standing.strangers),
+    )
+
+
+def certificate_days(workspace: Workspace) -> float:
+    """Days until the silo's TLS certificate ends; below 0 afterwards."""
+    certificate, _, _ = workspace.tls.read()
+    end = read_certificate(certificate).not_valid_after_utc
+    return (end - datetime.datetime.now(tz=datetime.UTC)).total_seconds() / 86400

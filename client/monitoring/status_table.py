@@ -1,0 +1,38 @@
+"""What ``silo status`` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+
+def status_table(answer: dict[str, Any]) -> Table:
+    """The agent's answer to ``status`` as a table."""
+    table = Table(show_header=False, title=f"Silo {answer['name']}", title_justify="left")
+    table.add_row(
+        "relay", "connected" if answer["connected"] else f"not connected: {answer['why_not'] or 'trying'}"
+    )
+    table.add_row("present", ", ".join(answer["present"]) or "nobody else")
+    table.add_row("release", answer["release"])
+    opened = answer["epoch"]
+    if opened is None:
+        table.add_row("gallery epoch", f"none is open{': ' + why if (why := answer['last_refusal']) else ''}")
+    else:
+        table.add_row(
+            "gallery epoch", f"{opened['number']}, {opened['kernel']} kernel, profile {opened['profile']}"
+        )
+        table.add_row("your panels", "; ".join(", ".join(panel) for panel in opened["panels"]))
+        table.add_row("waiting", ", ".join(opened["waiting"]) or "nobody")
+        table.add_row("answerable", f"{opened['answerable']} of {opened['syndromes']} syndromes")
+    for name, why in answer["left_out"].items():
+        table.add_row("left out", f"{name}: {why}")
+    days = answer["certificate_days"]
+    table.add_row(
+        "certificate", f"{days} days left" if days > 0 else "it has ended; ask the operator for a new kit"
+    )
+    if answer["not_accepted"]:
+        table.add_row("not accepted", f"{', '.join(answer['not_accepted'])}: phenofed silo members accept")
+    if answer["unconfined"]:
+        table.add_row("warning", f"this machine cannot confine workers with {', '.join(answer['unconfined'])}")
+    return table
