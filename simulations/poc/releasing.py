@@ -1,0 +1,71 @@
+"""A trial's releases: signed by a key that its roster names, published in ``releases/``, adopted at every silo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from client.adoption import adopt
+from client.workspace import Workspace
+from common.consortium.key_file import new_key_file
+from common.consortium.unlocking import find_secret
+from common.learning.assembly import ModelPool
+from common.releases.bare import read_release, write_release
+from common.releases.facts import CardFacts
+from common.releases.manifest import Encoding
+from common.storage import sha256_file
+from server.publishing import publish
+from server.registry import ReleaseRegistry
+from server.release_key import make_key, open_key
+from simulations.poc.folder import TrialFolder
+from simulations.scenario import Scenario
+
+UNTOUCHED = CardFacts(data="none: the pretrained network as it came")
+
+
+def make_registry(folder: TrialFolder) -> bytes:
+    """A registry without releases; gives its public key (32 bytes), for the roster."""
+    key_file = folder.key_file("releases")
+    return make_key(folder.releases, new_key_file(key_file), key_file)
+
+
+def release(folder: TrialFolder, model: Path, facts: CardFacts, *, plan: str | None = None) -> Path:
+    """Sign the bare model in a folder and make it the current release; gives the folder of the signed one.
+
+    Args:
+        plan: digest of the plan that it was trained by; without one, nobody's photos were used.
+    """
+    registry = ReleaseRegistry(folder.releases)
+    key = open_key(folder.releases, find_secret(registry.about.key_file, whose="the release key"))
+    purposes = () if plan is None else ("train",)
+    listed = publish(
+        registry, read_release(model), facts, key, plan=plan, parent=registry.current, purposes=purposes
+    )
+    registry.promote(listed.id)
+    return registry.place(listed.id)
+
+
+def adopt_everywhere(folder: TrialFolder, silos: Iterable[str], signed: Path) -> None:
+    """Install a signed release at every silo; agents that run load it when they are started anew."""
+    for silo in silos:
+        adopt(Workspace(folder.workspace(silo)), signed)
+
+
+def write_untouched(folder: Path, scenario: Scenario) -> None:
+    """The pretrained network as a model of no rounds: something to rank with before any training."""
+    backbone = scenario.backbone
+    if backbone.path is not None and backbone.sha256 is None:
+        backbone = backbone.model_copy(update={"sha256": sha256_file(backbone.path)})
+    initial = ModelPool(scenario.device).initial(backbone, scenario.training)
+    write_release(
+        folder,
+        {path: np.asarray(value) for path, value in initial.items()},
+        scenario=scenario.name,
+        seed=scenario.seed,
+        rounds=0,
+        backbone=backbone,
+        training=scenario.training,
+        encoding=Encoding(views=scenario.ranking.views, ensemble=False),
+    )
