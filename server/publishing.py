@@ -6,6 +6,7 @@ import importlib.metadata
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common.config import parse
 from common.records import PROTOCOL
 from common.releases.card import model_card
 from common.releases.facts import CardFacts
@@ -37,6 +38,7 @@ def publish(
         plan: SHA-256 of the training plan that the silos approved, where there was one.
 
     Raises:
+        ConfigError: a name or hash that does not fit.
         WeightsError: the model is damaged, or the registry's release of that id is.
         RunError: the disk refuses; the registry is unchanged then.
     """
@@ -44,15 +46,16 @@ def publish(
         if known := next((entry for entry in registry.releases if entry.id == model.name), None):
             registry.read(known.id)
             return known
-        origin = Origin(
-            name=name or model.manifest.scenario,
-            number=registry.next_number,
-            created=registry.now(),
-            software=importlib.metadata.version("phenofed"),
-            protocol=PROTOCOL,
-            parent=parent,
-            plan=plan,
-            purposes=purposes,
-        )
+        fields = {
+            "name": name or model.manifest.scenario,
+            "number": registry.next_number,
+            "created": registry.now(),
+            "software": importlib.metadata.version("phenofed"),
+            "protocol": PROTOCOL,
+            "parent": parent,
+            "plan": plan,
+            "purposes": purposes,
+        }
+        origin = parse(fields, Origin, origin="the release")
         manifest = model.manifest.model_copy(update={"minor": FORMAT[1]})
         return registry.add(sign_release(model, origin, model_card(manifest, origin, facts), key))

@@ -131,8 +131,16 @@ class ReleaseRegistry:
 
         Raises:
             ConfigError: another one does.
+            RunError: the folder is not writable.
         """
-        with (self.folder / ".lock").open("w") as file:
+        path = self.folder / ".lock"
+        try:
+            file = path.open("w")
+        except OSError as error:
+            raise RunError(
+                f"cannot write {path} ({error.strerror})", remedy="work as the registry's owner"
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

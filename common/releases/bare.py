@@ -15,8 +15,15 @@ from common.errors import WeightsError
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
 from common.records import Parameters, digest
-from common.releases.manifest import BARE_MANIFEST, BARE_PARAMETERS, Encoding, Manifest
-from common.releases.release import MAX_MANIFEST, MAX_MODEL, Release, loaded
+from common.releases.manifest import (
+    BARE_MANIFEST,
+    BARE_PARAMETERS,
+    MAX_MANIFEST,
+    Encoding,
+    Manifest,
+    read_manifest,
+)
+from common.releases.release import MAX_MODEL, Release, loaded
 from common.storage import sha256_bytes, write_bytes, write_json
 
 
@@ -65,4 +72,4 @@ def read_release(folder: Path) -> Release:
             content, head = weights.read(MAX_MODEL + 1), about.read(MAX_MANIFEST + 1)
     except OSError as error:
         raise WeightsError(f"{folder} holds no release", remedy="give the folder of a federated model") from error
-    return loaded(content, head, path)
+    return loaded(content, read_manifest(head, folder / BARE_MANIFEST), path)

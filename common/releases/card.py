@@ -37,7 +37,7 @@ _SETTINGS = {
     "F/both": "patients of frequent syndromes, ranked against all",
     "R/both": "patients of rare syndromes, ranked against all",
 }
-_SPECIAL = re.compile(r"([\\|<>\[\]*_`#])")
+_SPECIAL = re.compile(r"([\\|>\[\]*_`#]|<(?!\d))")
 _TOP = ("top1", "top5", "top10", "top30")
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from common.config import Settings
-from common.consortium.fields import Hash
+from common.consortium.fields import Hash, Title
 from common.errors import WeightsError
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
@@ -25,6 +25,8 @@ FORMAT = (1, 1)
 PARAMETERS, MANIFEST, CARD, SIGNATURE = "model.safetensors", "manifest.json", "card.md", "signature.json"
 BARE_PARAMETERS, BARE_MANIFEST = "federated.safetensors", "federated.manifest.json"
 """File names of format 1.1, and of 1.0."""
+
+MAX_MANIFEST = 1 << 20
 
 RELEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9a-f]{12}")
 """What a release is called: where it comes from, and the start of its hash. Safe as the name of a folder."""
@@ -49,7 +51,7 @@ class Origin(Settings):
     ``files``: SHA-256 of every file but manifest and signature.
     """
 
-    name: Line
+    name: Title
     number: Annotated[int, Field(ge=1)]
     created: datetime.datetime
     software: Line
@@ -68,7 +70,7 @@ class Manifest(Settings):
 
     version: Literal[1]
     minor: Literal[0, 1] = 0
-    scenario: str
+    scenario: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     seed: int
     rounds: int
     backbone: BackboneSpec
@@ -98,6 +100,8 @@ def read_manifest(content: bytes, path: Path) -> Manifest:
         WeightsError: it is damaged, or of a newer format than this program reads.
     """
     try:
+        if len(content) > MAX_MANIFEST:
+            raise ValueError("too long")
         fields = json.loads(content)
         found = (fields["version"], fields.get("minor", 0))
         if all(type(part) is int for part in found) and found > FORMAT:

@@ -12,8 +12,8 @@ import zlib
 from pathlib import Path
 
 from common.errors import RunError, WeightsError
-from common.releases.manifest import BARE_MANIFEST, CARD, MANIFEST, PARAMETERS, SIGNATURE
-from common.releases.release import MAX_MANIFEST, MAX_MODEL
+from common.releases.manifest import BARE_MANIFEST, CARD, MANIFEST, MAX_MANIFEST, PARAMETERS, SIGNATURE
+from common.releases.release import MAX_MODEL
 from common.releases.signing import FILES, Files, unsigned
 from common.storage import write_bytes
 

@@ -10,11 +10,11 @@ from safetensors.numpy import load
 
 from common.errors import WeightsError
 from common.records import Parameters
-from common.releases.manifest import Manifest, read_manifest
+from common.releases.manifest import Manifest
 from common.storage import sha256_bytes
 
-MAX_MODEL, MAX_MANIFEST = 4 << 30, 1 << 20
-"""Bytes of a file that are read at most."""
+MAX_MODEL = 4 << 30
+"""Bytes of parameters that are read at most."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,17 @@ class Release:
         return self.manifest.digest
 
 
-def loaded(content: bytes, manifest: bytes, path: Path, *, signed: bool = False) -> Release:
-    """The release of which these are the files; ``path``, that of the parameters, names it in messages.
+def loaded(content: bytes, manifest: Manifest, path: Path, *, signed: bool = False) -> Release:
+    """The release of which these are parameters and manifest; ``path``, that of the former, is for messages.
 
     Raises:
-        WeightsError: damaged, altered, or of a newer format.
+        WeightsError: damaged, altered, or not the parameters of this manifest.
     """
-    if len(manifest) > MAX_MANIFEST or len(content) > MAX_MODEL:
-        raise WeightsError(f"{path} or its manifest is too large", remedy="is this a release?")
-    about = read_manifest(manifest, path.parent / "manifest.json" if signed else path)
-    if sha256_bytes(content) != about.sha256:
+    if len(content) > MAX_MODEL:
+        raise WeightsError(f"{path} is too large", remedy="is this a release?")
+    if sha256_bytes(content) != manifest.sha256:
         raise WeightsError(f"{path} was altered", remedy="fetch the release again")
     try:
-        return Release(about, load(content), signed)
+        return Release(manifest, load(content), signed)
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged", remedy="fetch the release again") from error

@@ -26,6 +26,7 @@ from common.releases.manifest import (
     SIGNATURE,
     Manifest,
     Origin,
+    read_manifest,
 )
 from common.releases.release import Release, loaded
 from common.storage import sha256_bytes
@@ -71,11 +72,11 @@ def verified(files: Files, release_key: bytes, path: Path) -> Release:
     signed = _signed_hash(files[SIGNATURE], release_key, path)
     if set(files) != set(FILES) or not hmac.compare_digest(signed, sha256_bytes(files[MANIFEST])):
         raise _refused(path)
-    release = loaded(files[PARAMETERS], files[MANIFEST], path / PARAMETERS, signed=True)
-    manifest = release.manifest
+    manifest = read_manifest(files[MANIFEST], path / MANIFEST)
     found = {name: sha256_bytes(files[name]) for name in (PARAMETERS, CARD)}
     if manifest.origin is None or manifest.origin.files != found:
         raise _refused(path)
+    release = loaded(files[PARAMETERS], manifest, path / PARAMETERS, signed=True)
     if digest(release.parameters) != manifest.parameters_digest:
         raise _refused(path)
     return release
