@@ -169,7 +169,7 @@ def load_scenario(path: Path | str, *, overrides: Iterable[str] = ()) -> Scenari
         ConfigError: no such file, or one that does not fit; every problem in one message.
     """
     chosen = Path(path)
-    if not chosen.exists() and (SHIPPED / f"{path}.yaml").is_file():
+    if not chosen.is_file() and (SHIPPED / f"{path}.yaml").is_file():
         chosen = SHIPPED / f"{path}.yaml"
     if not chosen.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
