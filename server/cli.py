@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from common.json_logs import LogFormat, start_logging
 from server.training.cli import add_to
 
 _COORDINATOR = (
@@ -33,7 +33,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(coordinator, name="coordinator")
 
 
-def up(folder: Folder, log: LogOption = False) -> None:
+def up(
+    folder: Folder,
+    log: LogOption = False,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="json: one object a line, for log collectors; implies --log.")
+    ] = LogFormat.TEXT,
+) -> None:
     """Run the relay until Ctrl-C or SIGTERM.
 
     A new roster.json in FOLDER takes effect within a second, with no restart.
@@ -41,11 +47,11 @@ def up(folder: Folder, log: LogOption = False) -> None:
     Example: phenofed coordinator up relay
     """
     # gRPC reads it when it is loaded, and would print a line for every stranger who knocks.
-    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if log else "NONE")
+    os.environ.setdefault("GRPC_VERBOSITY", "INFO" if log and log_format is LogFormat.TEXT else "NONE")
     from server.relay_running import running, watch
 
-    if log:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if log or log_format is LogFormat.JSON:
+        start_logging(log_format, verbose=True)
     console = Console(soft_wrap=True, highlight=False)
     with running(folder) as (relay, roster):
         members = len(roster.roster.members)
@@ -57,11 +63,23 @@ def up(folder: Folder, log: LogOption = False) -> None:
         watch(relay, roster, stop=threading.Event(), say=lambda text: console.print(text, markup=False))
 
 
-def status(folder: Folder) -> None:
+def status(
+    folder: Folder,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every two seconds, until Ctrl-C.")] = False,
+) -> None:
     """Show which hospitals are connected, and what passed since the relay began.
 
     Example: phenofed coordinator status relay
     """
+    from common.live_view import watch as watched
+
+    if watch:
+        watched(lambda: _status_table(folder))
+    else:
+        Console().print(_status_table(folder))
+
+
+def _status_table(folder: Path) -> Table:
     from server.relay_traffic import traffic
 
     table = Table("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals")
@@ -69,4 +87,4 @@ def status(folder: Folder) -> None:
         megabytes = [f"{size / 1e6:.1f}" for size in (silo.bytes, silo.waiting)]
         state = "yes" if silo.connected else "no"
         table.add_row(silo.name, state, str(silo.requests), *megabytes, str(silo.refusals))
-    Console().print(table)
+    return table

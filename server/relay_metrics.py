@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from wsgiref.simple_server import WSGIServer
+import datetime
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from common.errors import RelayError
+from common.consortium.certificates import read_certificate
+from common.errors import ConfigError, RelayError
+from common.metrics_server import MetricsServer
 from common.transport.wire import Kind
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -40,8 +42,7 @@ class RelayMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._server: WSGIServer | None = None
-        self._thread: threading.Thread | None = None
+        self._server: MetricsServer | None = None
 
     def connected(self, silo: str, is_connected: bool) -> None:
         """A stream began or ended."""
@@ -65,6 +66,15 @@ class RelayMetrics:
         """The silo answered a request."""
         self._seconds.labels(silo).observe(seconds)
 
+    def watch_certificate(self, content: Callable[[], bytes]) -> None:
+        """Show the days until the certificate ends that ``content`` gives (PEM), read at each scrape."""
+        gauge = Gauge(
+            "phenofed_relay_certificate_expires_days",
+            "Until the relay's TLS certificate ends; NaN where it cannot be read",
+            registry=self.registry,
+        )
+        gauge.set_function(lambda: _days_left(content))
+
     def value(self, name: str, **labels: str) -> float:
         """One figure, 0 where nothing was counted yet."""
         return self.registry.get_sample_value(f"phenofed_relay_{name}", labels) or 0.0
@@ -76,17 +86,23 @@ class RelayMetrics:
             RelayError: the port is taken.
         """
         try:
-            self._server, self._thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+            self._server = MetricsServer(self.registry, port)
         except OSError as error:
             raise RelayError(
                 f"cannot serve metrics on port {port} ({error.strerror})", remedy="set another metrics_port"
             ) from error
-        return int(self._server.server_port)
+        return self._server.port
 
     def close(self) -> None:
         """End the service."""
-        if self._server is not None and self._thread is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
+        if self._server is not None:
+            self._server.close()
         self._server = None
+
+
+def _days_left(content: Callable[[], bytes]) -> float:
+    try:
+        end = read_certificate(content()).not_valid_after_utc
+    except (OSError, ConfigError):
+        return float("nan")
+    return (end - datetime.datetime.now(tz=datetime.UTC)).total_seconds() / 86400

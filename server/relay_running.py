@@ -28,6 +28,7 @@ def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
     settings = read_settings(folder)
     roster = WatchedRoster(settings.roster, bytes.fromhex(settings.roster_key))
     relay = Relay(settings.listen, settings.tls, roster.name_of, limits=settings.limits)
+    relay.metrics.watch_certificate(settings.tls.certificate.read_bytes)
     relay.start()
     note = folder / RUNNING
     try:
