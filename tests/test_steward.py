@@ -15,16 +15,11 @@ from tests.agents import wait_until
 PRESENT = ("alpha", "beta", "gamma", "delta")
 
 
-class Roster:
-    def holds(self, name: str) -> bool:
-        return name != "stranger"
-
-
 class Ground:
     """What a steward sees of its silo: the open epoch, the others, the policy."""
 
     def __init__(self, *others: str) -> None:
-        self.others, self.roster = set(others), Roster()
+        self.others = set(others)
         self.current: object | None = None
         self.opened_at = 0.0
         self.changed: tuple[str, ...] = ()
@@ -34,6 +29,9 @@ class Ground:
 
     def present(self) -> set[str]:
         return self.others
+
+    def admits(self, name: str) -> bool:
+        return name != "stranger"
 
     def differences(self, epoch: object) -> tuple[str, ...]:
         return self.changed
