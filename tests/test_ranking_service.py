@@ -143,6 +143,7 @@ def test_reference_photo_and_embedding_pass_no_wire_and_stay_in_no_file(
     monkeypatch.setattr(Outbox, "next", spied)
     monkeypatch.chdir(tmp_path)
     agent = consortium.agents["alpha"]
+    consortium.rank("alpha", photo(1))  # makes keys, which silos keep
     before = files_of(consortium.folder)
     assert consortium.rank("alpha", picture.read_bytes(), reference=REFERENCE).patient == REFERENCE
     embedding = agent.encoder.portrait([picture.read_bytes()], aligned=True).embedding
