@@ -94,6 +94,8 @@ def _write_policy(path: Path, scenario: Scenario) -> None:
     policy["model"] = {"release": USUAL_FOLDER, "backbone": {**backbone, **_whole_path(scenario)}}
     policy["allow"] = dict.fromkeys(policy["allow"], True)
     policy["members"] = "automatic"
+    # The lowest there is: the small network of the shipped scenarios finds few resemblances.
+    policy["discovery"]["threshold"] = 0.3
     write_text(path, _POLICY_HEAD + yaml.safe_dump(policy, sort_keys=False))
     load_policy(path)
 
