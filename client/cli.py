@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +9,13 @@ import typer
 
 from client.adopt_cli import register as register_adopt
 from client.agent_cli import add_to
+from client.audit.cli import register as register_audit
+from client.consent_cli import register as register_consent
 from client.discovery.cli import register as register_discovery
+from client.import_cli import bring_in
 from client.members_cli import register as register_members
 from client.plans.cli import register as register_plans
 from client.preflight.cli import check
-from common.cohort import cli as cohorts
-from common.cohort.schema import Purpose
 from common.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ def application() -> typer.Typer:
     for command in (init, join, labels, check):
         silo.command(epilog=_EPILOG)(command)
     silo.command("import", epilog=_EPILOG)(bring_in)
-    silo.command("withdraw", epilog=_EPILOG)(take_back)
     add_to(silo)
     register_adopt(silo)
+    register_audit(silo)
+    register_consent(silo)
     register_members(silo)
     register_discovery(silo)
     register_plans(silo)
@@ -173,94 +174,6 @@ def labels(
         rows.append((syndrome.key, syndrome.name, str(count), *known))
     show_table(f"registry {registry.version}", ("label", "name", "patients", "key", "registry name"), rows)
     say(f"{len(found.rows)} labels are mapped, {len(found.unmapped)} are not and stay out of the gallery")
-
-
-def bring_in(
-    folder: Folder,
-    source: cohorts.CohortPath,
-    layout: cohorts.FormatOption = cohorts.Format.AUTO,
-    label: cohorts.VersionOption = None,
-    partition: cohorts.PartitionOption = None,
-    silos: cohorts.SilosOption = 4,
-    detector: cohorts.DetectorOption = None,
-    detector_sha256: cohorts.HashOption = None,
-    purposes: cohorts.PurposesOption = "none",
-    expires: cohorts.ExpiresOption = None,
-    only: cohorts.OnlyOption = None,
-    processes: cohorts.ProcessesOption = 1,
-    strict: cohorts.StrictOption = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of the cohort stored before.")
-    ] = False,
-) -> None:
-    """Bring the hospital's patients in: aligned crops and pseudonymous records, stored in the workspace.
-
-    As phenofed cohort import does; the policy's detector is used where none is named. Patients whose rows say
-    nothing of consent are left out unless --purposes says what they agreed to.
-
-    Example: phenofed silo import workspace patients/ --purposes train,match --expires 2031-12-31
-    """
-    from common.cohort import store
-
-    workspace = _workspace(folder)
-    store.check_target(workspace.cohort_folder, replace=replace)
-    if detector is None and (folder / "policy.yaml").exists() and (chosen := workspace.policy().detector):
-        detector, detector_sha256 = chosen.path, chosen.sha256
-    incoming = folder / ".incoming"
-    shutil.rmtree(incoming, ignore_errors=True)
-    try:
-        cohorts.bring_in(
-            source,
-            incoming,
-            layout,
-            label,
-            partition,
-            silos,
-            detector,
-            detector_sha256,
-            purposes,
-            expires,
-            only,
-            processes,
-            strict,
-        )
-        brought = store.load(incoming)
-        crops = {photo: brought.crop(photo) for photo in brought.photo_ids}
-        store.save(
-            workspace.cohort_folder,
-            brought.cohort,
-            crops,
-            protocol=brought.protocol,
-            refused=brought.refused,
-            replace=replace,
-        )
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def take_back(
-    folder: Folder,
-    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's pseudonymous id.")],
-    purpose: Annotated[
-        Purpose | None, typer.Option(help="Withdraw from this purpose only; default: from everything.")
-    ] = None,
-) -> None:
-    """Take back a patient's consent: crops go at once, and every gallery row the patient is in stops answering.
-
-    The row answers again from a later gallery epoch, once at least three of its patients have changed: sooner,
-    the difference would show the one who left.
-    """
-    from client.local_socket import call
-    from client.withdrawal import withdraw
-
-    workspace = _workspace(folder)
-    withdraw(workspace.cohort_folder, patient, purpose)
-    what = f"{patient} is withdrawn from {purpose.value if purpose else 'everything'}"
-    if workspace.socket_path.exists():
-        call(workspace.socket_path, "look", {})
-        typer.echo(f"{what}; the agent has closed the rows")
-    else:
-        typer.echo(f"{what}; the agent closes the rows before it serves again")
 
 
 def _workspace(folder: Path) -> Workspace:

@@ -6,15 +6,13 @@ release changes: encoding them is what takes long.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from client.gallery_cache import GalleryCache
 from common.cohort.schema import Cohort
 from common.cohort.store import StoredCohort
 from common.errors import PhotoError
@@ -24,7 +22,6 @@ from common.faces.photos import crop_content
 from common.ranking.patients import Embeddings, Encodings, Floats, patient_embeddings, restrict
 from common.releases.encoder import ReleasedEncoder
 from common.releases.release import Release
-from common.storage import write_bytes
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ class PhotoEncoder:
     """
 
     def __init__(self, encoder: ReleasedEncoder, detector: Detector | None, cache: Path | None = None) -> None:
-        self._encoder, self._detector, self._cache = encoder, detector, cache
+        self._encoder, self._detector = encoder, detector
+        self._cache = None if cache is None else GalleryCache(cache)
 
     @property
     def release(self) -> Release:
@@ -95,52 +93,18 @@ class PhotoEncoder:
     def gallery(self, stored: StoredCohort, patients: Cohort) -> Embeddings:
         """(n, D) unit embeddings of ``patients``, a part of the stored cohort; only new photos are encoded."""
         photos = {photo.id: photo.sha256 for _, photo in patients.photos()}
-        known = self._kept(photos)
+        release = self.release.digest
+        known = self._cache.read(release, photos) if self._cache else None
         fresh = [photo for photo in photos if known is None or photo not in known.photo_ids]
         if fresh:
             encoded = self._encoder.encode(fresh, np.stack([stored.crop(photo) for photo in fresh]))
             known = encoded if known is None else _joined(known, encoded)
-            self._keep(known, photos)
+            if self._cache:
+                self._cache.write(known, release, photos)
         owner = {photo.id: patient.id for patient, photo in patients.photos()}
         if known is None:
             return Embeddings((), np.zeros((0, 0), np.float32))
         return patient_embeddings(restrict(known, list(photos)), owner)
-
-    def _kept(self, photos: dict[str, str]) -> Encodings | None:
-        """Encodings of former times, of this release and of photos that are the same still."""
-        if self._cache is None:
-            return None
-        try:
-            content = self._cache.read_bytes()
-            about = json.loads(
-                json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["about"]
-            )
-            if about["release"] != self.release.digest:
-                return None
-            encodings = Encodings(
-                tuple(about["photos"]),
-                load(content)["vectors"],
-                tuple(about["models"]),
-                tuple((flip, grey) for flip, grey in about["views"]),
-                tuple(about["shares"]),
-            )
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-            return None
-        same = [photo for photo, sha in about["photos"].items() if photos.get(photo) == sha]
-        return restrict(encodings, same) if same else None
-
-    def _keep(self, encodings: Encodings, photos: dict[str, str]) -> None:
-        if self._cache is None:
-            return
-        about = {
-            "release": self.release.digest,
-            "photos": {photo: photos[photo] for photo in encodings.photo_ids},
-            "models": encodings.models,
-            "views": encodings.views,
-            "shares": encodings.shares,
-        }
-        content = save({"vectors": encodings.vectors}, metadata={"about": json.dumps(about)})
-        write_bytes(self._cache, content, private=True)
 
 
 def _joined(first: Encodings, second: Encodings) -> Encodings:

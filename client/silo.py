@@ -7,25 +7,25 @@ local between rounds: classifier rows). Every read filters by purpose and by the
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
+from client.local_states import LocalStates
+from client.participation import Participation
 from common.cohort.schema import Cohort, Purpose
-from common.cohort.store import StoredCohort
+from common.cohort.store import StoredCohort, written
 from common.cohort.store import load as load_cohort
 from common.errors import ConfigError, TrainingError, WeightsError
 from common.learning.assembly import ModelPool, parse_model, parse_plan, read_shared, write_shared
 from common.learning.data import TrainingData
-from common.learning.local_state import LocalState
 from common.learning.trainer import train_locally
 from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
 from common.seeding import derive, generator
-from common.storage import write_bytes
 
 
 class Silo:
@@ -50,16 +50,14 @@ class Silo:
         self._folder = folder
         self._pool = pool or ModelPool()
         self._today = today
-        self._states: dict[str, tuple[int, LocalState]] = {}
-        self._data: tuple[datetime.date, TrainingData] | None = None
-
-    @cached_property
-    def _stored(self) -> StoredCohort:
-        return load_cohort(self._folder / "cohort")
+        self._participation = Participation(folder)
+        self._states = LocalStates(folder / "training")
+        self._read: tuple[tuple[int, int], StoredCohort] | None = None
+        self._ground: tuple[datetime.date, StoredCohort, _Ground] | None = None
 
     def describe(self, question: Question | None = None) -> SiloDescription:
         """How much may be trained on today, whoever asks."""
-        cohort = self._trainable()
+        cohort = _trainable(self._stored(), self._today())
         return SiloDescription(
             self.name,
             patients=len(cohort.patients),
@@ -76,19 +74,21 @@ class Silo:
 
     def _train(self, request: TrainRequest) -> Update:
         spec, plan = parse_model(request.model), parse_plan(request.plan)
-        data = self._training_data()
+        ground = self._training_ground()
         model = self._pool.model(spec, plan)
         write_shared(model, request.parameters)
-        state = self._state_before(request.run, request.round, request.seed)
+        own_seed = derive(request.seed, self.name, "once")
+        state = self._states.before(request.run, request.round, seed=own_seed, data=ground.digest)
         report = train_locally(
             model,
-            data,
+            ground.data,
             plan,
             round=request.round - 1,
             rng=generator(request.seed, self.name, request.round),
             state=state,
         )
-        self._keep_state(request.run, request.round, state)
+        self._states.keep(request.run, request.round, state, data=ground.digest)
+        self._participation.took_part(request.run, ground.patients)
         trained = read_shared(model)
         return Update(
             request.run,
@@ -100,64 +100,47 @@ class Silo:
             loss=report.loss,
         )
 
-    def _trainable(self) -> Cohort:
-        """Solved patients with photos who agreed to training."""
-        cohort = self._stored.cohort.for_purpose(Purpose.TRAIN, self._today())
-        return cohort.subset(p.id for p in cohort.patients if p.syndrome is not None and p.photos)
+    def _stored(self) -> StoredCohort:
+        """The patients as stored now: who was imported, or withdrew, since the last round counts."""
+        stamp = written(self._folder / "cohort")
+        if self._read is None or self._read[0] != stamp:
+            self._read = (stamp, load_cohort(self._folder / "cohort"))
+        return self._read[1]
 
-    def _training_data(self) -> TrainingData:
+    def _training_ground(self) -> _Ground:
         """Today's data; kept until the day ends, since consents are judged by the day."""
-        if self._data is None or self._data[0] != self._today():
-            self._data = (self._today(), self._stacked())
-        return self._data[1]
+        today, stored = self._today(), self._stored()
+        if self._ground is None or self._ground[0] != today or self._ground[1] is not stored:
+            self._ground = (today, stored, _stacked(stored, today))
+        return self._ground[2]
 
-    def _stacked(self) -> TrainingData:
-        cohort = self._trainable()
-        pairs = list(cohort.photos())
-        label = {key: index for index, key in enumerate(sorted({str(p.syndrome) for p in cohort.patients}))}
-        owner = {patient.id: index for index, patient in enumerate(cohort.patients)}
-        if not pairs:
-            raise TrainingError("no photo to train on", remedy="import photos with consent to train")
-        return TrainingData(
-            crops=np.stack([self._stored.crop(photo.id) for _, photo in pairs]),
-            labels=np.array([label[str(patient.syndrome)] for patient, _ in pairs], dtype=np.int64),
-            patients=np.array([owner[patient.id] for patient, _ in pairs], dtype=np.int64),
-        )
 
-    def _state_before(self, run: str, round: int, seed: int) -> LocalState:
-        """What stayed local after the newest round before ``round`` that this silo trained in.
+@dataclass(frozen=True)
+class _Ground:
+    """What is trained on, whose it is, and (32 bytes) what tells it from other data."""
 
-        From memory, else from disk, so that a resumed run goes on alike. A round in which the silo had no part,
-        or whose training failed, leaves no state and is passed over.
-        """
-        own_seed = derive(seed, self.name, "once")
-        known, state = self._states.pop(run, (-1, None))
-        if state is not None and known < round:
-            return state
-        kept = [number for number in self._kept_rounds(run) if number < round]
-        if not kept:
-            return LocalState(own_seed)
-        path = self._state_file(run, kept[-1])
-        try:
-            return LocalState.restored(own_seed, load(path.read_bytes()))
-        except (OSError, SafetensorError) as error:
-            raise TrainingError(
-                f"the silo's own state after round {kept[-1]} is damaged", remedy="start the run afresh"
-            ) from error
+    data: TrainingData
+    patients: tuple[str, ...]
+    digest: bytes
 
-    def _keep_state(self, run: str, round: int, state: LocalState) -> None:
-        """Write the state, then drop those that no resumption can ask for: all but the newest two."""
-        tensors = {name: value.contiguous() for name, value in state.tensors().items()}
-        write_bytes(self._state_file(run, round), save(tensors), private=True)
-        for old in self._kept_rounds(run)[:-2]:
-            self._state_file(run, old).unlink(missing_ok=True)
-        self._states[run] = (round, state)
 
-    def _kept_rounds(self, run: str) -> list[int]:
-        files = self._state_file(run, 0).parent.glob("round-*.safetensors")
-        return sorted(int(path.stem.removeprefix("round-")) for path in files)
+def _trainable(stored: StoredCohort, today: datetime.date) -> Cohort:
+    """Solved patients with photos who agreed to training."""
+    cohort = stored.cohort.for_purpose(Purpose.TRAIN, today)
+    return cohort.subset(p.id for p in cohort.patients if p.syndrome is not None and p.photos)
 
-    def _state_file(self, run: str, round: int) -> Path:
-        if not run.replace("-", "").replace("_", "").replace(".", "").isalnum() or run.startswith("."):
-            raise TrainingError(f"'{run}' is no name for a run", remedy="use letters, digits, '-', '_' and '.'")
-        return self._folder / "training" / run / f"round-{round:05d}.safetensors"
+
+def _stacked(stored: StoredCohort, today: datetime.date) -> _Ground:
+    cohort = _trainable(stored, today)
+    pairs = list(cohort.photos())
+    label = {key: index for index, key in enumerate(sorted({str(p.syndrome) for p in cohort.patients}))}
+    owner = {patient.id: index for index, patient in enumerate(cohort.patients)}
+    if not pairs:
+        raise TrainingError("no photo to train on", remedy="import photos with consent to train")
+    data = TrainingData(
+        crops=np.stack([stored.crop(photo.id) for _, photo in pairs]),
+        labels=np.array([label[str(patient.syndrome)] for patient, _ in pairs], dtype=np.int64),
+        patients=np.array([owner[patient.id] for patient, _ in pairs], dtype=np.int64),
+    )
+    names = [(photo.id, photo.sha256, patient.id, patient.syndrome) for patient, photo in pairs]
+    return _Ground(data, tuple(owner), hashlib.sha256(json.dumps(names).encode()).digest())

@@ -101,8 +101,8 @@ def check(
     """
     from common.cohort import summary
 
-    consent, weights = _consent(purposes, expires), _detector(detector, detector_sha256)
-    result = _read(path, layout, label, partition, silos, consent).permitted(_today(), only)
+    consent, weights = stated_consent(purposes, expires), detector_file(detector, detector_sha256)
+    result = read_source(path, layout, label, partition, silos, consent).permitted(_today(), only)
     imported = _import(result, weights, processes) if photos else None
     summary.show(result, imported)
     _finish(result, imported, strict)
@@ -131,9 +131,9 @@ def bring_in(
     """
     from common.cohort import store, summary
 
-    consent, weights = _consent(purposes, expires), _detector(detector, detector_sha256)
+    consent, weights = stated_consent(purposes, expires), detector_file(detector, detector_sha256)
     store.check_target(out)
-    result = _read(path, layout, label, partition, silos, consent).permitted(_today(), only)
+    result = read_source(path, layout, label, partition, silos, consent).permitted(_today(), only)
     imported = _import(result, weights, processes)
     if strict:
         summary.show(result, imported)
@@ -145,9 +145,14 @@ def bring_in(
     summary.say(f"stored in {out}")
 
 
-def _read(
+def read_source(
     path: Path, layout: Format, label: str | None, partition: str | None, silos: int, consent: Consent
 ) -> ReadResult:
+    """The cohort of a source, whichever layout it has.
+
+    Raises:
+        CohortError: it cannot be read.
+    """
     from common.cohort import folder, gmdb, phenopackets
 
     match _told(path) if layout is Format.AUTO else layout:
@@ -208,7 +213,12 @@ def _finish(result: ReadResult, imported: Imported | None, strict: bool) -> None
         raise CohortError(f"{count} rows are refused", remedy="mend them, or leave out --strict")
 
 
-def _consent(purposes: str, expires: str | None) -> Consent:
+def stated_consent(purposes: str, expires: str | None) -> Consent:
+    """The consent that ``--purposes`` and ``--expires`` state.
+
+    Raises:
+        ConfigError: an unknown purpose, or no date.
+    """
     names = [name.strip().lower() for name in purposes.split(",") if name.strip()]
     if names == ["none"]:
         names = []
@@ -223,7 +233,12 @@ def _consent(purposes: str, expires: str | None) -> Consent:
     return Consent(purposes=frozenset(Purpose(name) for name in names), expires=until)
 
 
-def _detector(path: Path | None, sha256: str | None) -> DetectorFile | None:
+def detector_file(path: Path | None, sha256: str | None) -> DetectorFile | None:
+    """The detector that ``--detector`` names, not yet opened.
+
+    Raises:
+        WeightsError: it comes without its hash.
+    """
     if path is None:
         return None
     if not sha256:
