@@ -168,7 +168,7 @@ def test_up_says_in_one_line_what_is_missing(alone: Hospitals, tmp_path: Path) -
         ("registry.json", "newer kit"),
         ("certificate.pem", "silo join"),
         ("policy.yaml", "silo join"),
-        ("release/federated.manifest.json", "give the folder of a federated model"),
+        ("release/federated.manifest.json", "holds no release"),
         ("private.key", "silo init"),
     ):
         held = (workspace / missing).rename(tmp_path / "held")
