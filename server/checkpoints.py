@@ -24,7 +24,7 @@ class RoundSummary:
 
     ``losses``: mean training loss by included silo. ``excluded``: reason by silo. ``discarded``: too few
     valid updates, so the shared model stayed as it was. ``cpu_seconds``: of the coordinator's process, which in
-    an inline simulation is everybody's.
+    an inline simulation is everybody's. ``patients``, ``photos``: trained on, by included silo.
     """
 
     round: int
@@ -34,6 +34,8 @@ class RoundSummary:
     excluded: dict[str, str]
     discarded: bool
     update_norm: float
+    patients: dict[str, int] = field(default_factory=dict)
+    photos: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Chec
         excluded=dict(replies.excluded),
         discarded=discarded,
         update_norm=length,
+        patients={update.silo: update.patients for update in replies.updates},
+        photos={update.silo: update.photos for update in replies.updates},
     )
     return Checkpoint(run.run, parameters, (*before.history, summary))
 
