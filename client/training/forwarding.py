@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from client.local_socket import Reply, exchange
 from common.errors import AgentError
-from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
+from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
 
 SOCKET = "PHENOFED_TRAINING_SOCKET"
 """Environment variable of the Flower node: where the agent listens for it."""
@@ -37,7 +38,7 @@ class AgentSilo:
     def train(self, request: TrainRequest) -> Update | Refusal:
         """One round, trained and signed by the agent."""
         values = {key: value for key, value in vars(request).items() if key != "parameters"}
-        reply = exchange(self._path, TRAIN, values, [save(dict(request.parameters))])
+        reply = exchange(self._path, TRAIN, values, [_written(request.parameters)])
         return _refusal(reply.values) or Update(**reply.values, delta=_arrays(reply))
 
 
@@ -46,7 +47,12 @@ def told(answer: SiloDescription | Update | Refusal) -> Reply:
     if isinstance(answer, Refusal):
         return Reply({"silo": answer.silo, "refused": answer.reason})
     values = {key: value for key, value in vars(answer).items() if key != "delta"}
-    return Reply(values, [save(dict(answer.delta))] if isinstance(answer, Update) else ())
+    return Reply(values, [_written(answer.delta)] if isinstance(answer, Update) else ())
+
+
+def _written(parameters: Parameters) -> bytes:
+    # The difference of two arrays without dimensions is no array any more.
+    return save({path: np.asarray(value, np.float32, order="C") for path, value in parameters.items()})
 
 
 def _refusal(values: Mapping[str, Any]) -> Refusal | None:

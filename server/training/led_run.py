@@ -95,6 +95,11 @@ class LedRun:
                 f"run {plan.run} has done {last.round} of {plan.training.rounds} rounds",
                 remedy="go on with phenofed coordinator resume",
             )
+        if all(summary.discarded for summary in last.history):
+            raise TrainingError(
+                f"every round of run {plan.run} was discarded: nothing was learnt",
+                remedy="see the checkpoint's reasons, and start a run of a new name",
+            )
         write_release(
             self.release,
             last.parameters,
