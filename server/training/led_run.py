@@ -180,14 +180,14 @@ def _initial(plan: RunPlan, backbone: Path, parent: Path | None) -> Parameters:
     """The shared parameters that training begins from."""
     # Both load torch, which the ServerApp's process never does.
     from common.learning.assembly import ModelPool
-    from common.releases.bare import read_release
+    from common.releases.package import read_model
 
     initial = ModelPool().initial(plan.model.model_copy(update={"path": backbone}), plan.training)
     if plan.parent is None:
         return initial
     if parent is None:
         raise ConfigError(f"run {plan.run} begins from release {plan.parent}", remedy="give it with --parent")
-    found = read_release(parent)
+    found = read_model(parent)
     if found.digest != plan.parent_digest:
         raise WeightsError(f"{parent} is {found.name}, the plan names {plan.parent}", remedy="give that release")
     shapes = {path: value.shape for path, value in found.parameters.items()}
