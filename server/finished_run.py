@@ -1,13 +1,15 @@
 """A finished run as a release wants it: the federated model as it was written, and the facts for its card.
 
-A run's folder holds ``releases/`` with the bare model and, where it was evaluated, ``results.json``; ``cohort/``
-of a simulation says who the patients are. What is missing is told as not recorded.
+A simulation holds ``releases/`` with the bare model, ``results.json``, and in ``cohort/`` who the patients are. A
+run that the coordinator led holds ``release/``, ``plan.json`` and its checkpoint. What is missing is told as not
+recorded.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from common.releases.bare import read_release
 from common.releases.facts import CardFacts, Figure, People, SiloSize, people_of
 from common.releases.release import Release
 from common.storage import sha256_file
+from server.training.facts import facts_of_rounds, read_signed_plan
 
 MODEL = "federated"
 MODES = ("federated", "pretrained", "centralised", "local")
@@ -30,18 +33,29 @@ _KINDS = {
 _MAX_RESULTS = 64 << 20
 
 
-def read_run(run: Path) -> tuple[Release, CardFacts]:
-    """(the federated model, facts of the card).
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that can be published. ``plan``: digest of the signed plan; ``parent``: what training began from."""
+
+    model: Release
+    facts: CardFacts
+    plan: str | None = None
+    parent: str | None = None
+
+
+def read_run(run: Path) -> FinishedRun:
+    """The run in a folder: a simulation's, or one that the coordinator led.
 
     Raises:
         RunError: the folder holds no federated model, or results.json cannot be read.
+        ConfigError: a led run's plan is not signed by the consortium's offline key.
     """
-    try:
-        model = read_release(run / "releases")
-    except WeightsError as error:
-        remedy = f"run the federated mode, or repeat with phenofed simulate --resume {run}"
-        raise RunError(error.what, remedy=error.remedy if "newer" in error.what else remedy) from error
-    return model, read_facts(run)
+    if (run / "plan.json").is_file():
+        model, plan = _model(run / "release", "phenofed coordinator resume"), read_signed_plan(run)
+        if model.manifest.training != plan.training or model.manifest.scenario != plan.run:
+            raise RunError(f"{run / 'release'} is not what {run / 'plan.json'} planned", remedy="restore the run")
+        return FinishedRun(model, facts_of_rounds(run), plan.digest, plan.parent)
+    return FinishedRun(_model(run / "releases", "phenofed simulate --resume"), read_facts(run))
 
 
 def read_facts(run: Path) -> CardFacts:
@@ -74,6 +88,13 @@ def read_facts(run: Path) -> CardFacts:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged", remedy="repeat the run, or remove the file") from error
+
+
+def _model(folder: Path, command: str) -> Release:
+    try:
+        return read_release(folder)
+    except WeightsError as error:
+        raise RunError(error.what, remedy=f"finish the run with {command} {folder.parent}") from error
 
 
 def _people(run: Path) -> People:

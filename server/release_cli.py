@@ -74,7 +74,9 @@ def key(
 
 def publish(
     folder: Folder,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A finished simulation, or a run of the coordinator.")
+    ],
     name: Annotated[str | None, typer.Option(help="What people call it; by default the run's name.")] = None,
     parent: Annotated[
         str | None, typer.Option(metavar="RELEASE", help="The release that training began from.")
@@ -86,7 +88,8 @@ def publish(
 ) -> None:
     """Sign a run's federated model with its model card, as a candidate; publishing it again changes nothing.
 
-    The card is made from the run's results: read it (phenofed release show) before you promote.
+    The card is made from what the run knows of itself; plan and parent are those of a coordinator's plan. Read it
+    (phenofed release show) before you promote.
 
     Example: phenofed release publish releases runs/demo --name "demo model"
     """
@@ -98,10 +101,16 @@ def publish(
 
     registry = _registry(folder)
     begun = registry.find(parent).id if parent else None
-    model, facts = read_run(run)
+    finished = read_run(run)
     secret = find_secret(key_file or registry.about.key_file, whose="the release key")
     listed = publishing.publish(
-        registry, model, facts, open_key(folder, secret), name=name, parent=begun, plan=plan
+        registry,
+        finished.model,
+        finished.facts,
+        open_key(folder, secret),
+        name=name,
+        parent=begun or finished.parent,
+        plan=plan or finished.plan,
     )
     say(f"release {listed.number}, {listed.id}, is {registry.state(listed.id)}")
     say(f"next: phenofed release show {folder} {listed.number}, then promote it")

@@ -142,7 +142,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finished_run_gives_the_facts_of_its_results(run, manifest):
-    model, facts = read_run(run)
+    finished = read_run(run)
+    model, facts = finished.model, finished.facts
     results = json.loads((run / "results.json").read_text())
     assert [(silo.name, silo.patients) for silo in facts.silos] == [
         (silo["name"], silo["patients"]) for silo in results["silos"]
@@ -158,8 +159,10 @@ def test_a_finished_run_gives_the_facts_of_its_results(run, manifest):
 
 def test_a_run_without_results_still_gives_a_card(tmp_path, manifest):
     write_model(tmp_path / "releases")
-    model, facts = read_run(tmp_path)
-    assert section(model_card(model.manifest, ORIGIN, facts), "Figures").strip() == "Not recorded."
+    finished = read_run(tmp_path)
+    assert (
+        section(model_card(finished.model.manifest, ORIGIN, finished.facts), "Figures").strip() == "Not recorded."
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,16 @@ from typer.testing import CliRunner, Result
 
 import common.releases.package
 import common.storage
+from common.consortium.plan import RunPlan
 from common.errors import ConfigError, EncryptionError, PhenofedError, RunError, WeightsError
 from common.releases.manifest import CARD, MANIFEST, PARAMETERS, SIGNATURE
 from common.releases.release import Release
-from server import release_cli
+from server import checkpoints, release_cli
+from server.checkpoints import Checkpoint, RoundSummary
 from server.registry import ReleaseRegistry
-from tests.release_files import make_finished_run, make_registry, publish_model, write_model
+from tests.consortium_folder import make_consortium
+from tests.release_files import PLAN, make_finished_run, make_registry, publish_model, write_model
+from tests.training_hospitals import plan_in, sign_plan
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +250,46 @@ def test_bad_input_of_the_commands_is_one_line_with_a_remedy(published, argument
     assert what in str(found)
     assert found.remedy
     assert "\n" not in str(found)
+
+
+@pytest.fixture(scope="module")
+def led(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunPlan]:
+    """A run of two rounds that the coordinator led, the second without enough updates; and its plan."""
+    folder = tmp_path_factory.mktemp("led")
+    make_consortium(folder, ("alpha", "beta"))
+    plan_file = sign_plan(
+        folder, silos=["alpha", "beta"], expires="2020-01-01", training=PLAN.model_dump(mode="json")
+    )
+    plan, run = plan_in(folder, plan_file), folder / "operator" / "relay" / "runs" / "spring"
+    model = write_model(run / "release", scenario="spring")
+    shutil.copy(plan_file, run / "plan.json")
+    summary = RoundSummary(1, 1.0, 1.0, {}, {}, False, 1.0, {"alpha": 40, "beta": 12}, {"alpha": 80, "beta": 30})
+    failed = RoundSummary(2, 1.0, 1.0, {}, {"beta": "no reply"}, True, 0.0, {"alpha": 41}, {"alpha": 82})
+    checkpoints.write(run, Checkpoint("spring", model.parameters, (summary, failed)))
+    return run, plan
+
+
+def test_a_run_of_the_coordinator_is_published_with_its_plan_and_its_silos_sizes(published, led, tmp_path):
+    run_folder, plan = led
+    registry = tmp_path / "registry"
+    shutil.copytree(published / "registry", registry)
+    done("publish", registry, run_folder)
+    card = done("show", registry, 2)
+    assert plan.digest in card
+    assert "| alpha | 40 | 80 | not recorded |" in card
+    assert "1 without enough valid updates changed nothing" in card
+    assert "stayed in their hospitals" in card
+
+
+def test_a_run_whose_plan_or_model_was_exchanged_is_not_published(published, led, tmp_path):
+    relay = tmp_path / "relay"
+    shutil.copytree(led[0].parents[1], relay)
+    run_folder = relay / "runs" / "spring"
+    write_model(run_folder / "release", scenario="other")
+    assert "is not what" in str(run("publish", published / "registry", run_folder).exception)
+    plan = run_folder / "plan.json"
+    plan.write_bytes(plan.read_bytes().replace(b"alpha", b"gamma"))
+    assert isinstance(run("publish", published / "registry", run_folder).exception, ConfigError)
 
 
 def test_a_name_or_plan_that_does_not_fit_is_refused_and_nothing_listed(published, tmp_path):

@@ -24,7 +24,7 @@ from common.records import digest
 from common.releases.bare import read_release
 from common.releases.encoder import ReleasedEncoder
 from common.releases.manifest import CARD, MANIFEST, PARAMETERS, SIGNATURE, read_manifest
-from common.releases.package import read_files, write_zip
+from common.releases.package import read_files, read_model, write_zip
 from common.releases.release import Release
 from common.releases.signing import verified
 from common.storage import sha256_bytes
@@ -140,6 +140,19 @@ def test_a_zip_file_is_the_folder_in_one_file(files, tmp_path):
     file.write_bytes(write_zip(files))
     assert read_files(file) == read_files(folder) == files
     assert write_zip(files) == write_zip(dict(reversed(files.items())))
+
+
+def test_training_goes_on_from_a_signed_release_as_from_a_bare_one(model, files, tmp_path):
+    write_model(tmp_path / "bare")
+    (tmp_path / "release.zip").write_bytes(write_zip(files))
+    for path in (write_files(files, tmp_path / "folder"), tmp_path / "release.zip", tmp_path / "bare"):
+        found = read_model(path)
+        assert (found.digest, found.signed) == (model.digest, False)
+    (tmp_path / "folder" / PARAMETERS).write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(WeightsError):
+            read_model(path)
 
 
 def hostile_zips(files: dict[str, bytes]) -> dict[str, bytes]:

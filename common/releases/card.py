@@ -109,7 +109,8 @@ def _silos(silos: Sequence[SiloSize]) -> str:
     for silo in ordered:
         patients = cells[silo.name]
         # A patient has a photo and a syndrome: their numbers would bound a count that is hidden.
-        rest = (str(silo.photos), str(silo.syndromes)) if patients.isdigit() else (HELD_BACK, HELD_BACK)
+        syndromes = NOT_RECORDED if silo.syndromes is None else str(silo.syndromes)
+        rest = (str(silo.photos), syndromes) if patients.isdigit() else (HELD_BACK, HELD_BACK)
         rows.append((silo.name, patients, *rest))
     whole = all(cell.isdigit() for cell in cells.values())
     rows.append(("all", str(total), str(sum(silo.photos for silo in ordered)) if whole else HELD_BACK, ""))

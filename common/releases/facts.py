@@ -17,12 +17,12 @@ _AGES = ((2, "0 to 1"), (6, "2 to 5"), (12, "6 to 11"), (18, "12 to 17"), (200, 
 
 @dataclass(frozen=True)
 class SiloSize:
-    """What one silo trained on."""
+    """What one silo trained on; ``syndromes`` is None where nobody else knows."""
 
     name: str
     patients: int
     photos: int
-    syndromes: int
+    syndromes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import zlib
 from pathlib import Path
 
 from common.errors import RunError, WeightsError
-from common.releases.manifest import BARE_MANIFEST, CARD, MANIFEST, MAX_MANIFEST, PARAMETERS, SIGNATURE
-from common.releases.release import MAX_MODEL
+from common.releases.bare import holds_bare, read_release
+from common.releases.manifest import CARD, MANIFEST, MAX_MANIFEST, PARAMETERS, SIGNATURE, read_manifest
+from common.releases.release import MAX_MODEL, Release, loaded
 from common.releases.signing import FILES, Files, unsigned
 from common.storage import write_bytes
 
@@ -56,6 +57,22 @@ def read_files(path: Path) -> dict[str, bytes]:
             f"{path} is no release, or a damaged one", remedy="give the folder or .zip file of a signed release"
         ) from error
     return files
+
+
+def read_model(path: Path) -> Release:
+    """The model in a folder or zip file, signed or bare: whole, but vouched for by nobody.
+
+    For whoever knows its digest from elsewhere, as from a signed plan; silos load only what ``verified`` gives.
+
+    Raises:
+        WeightsError: no release, or damaged.
+    """
+    if holds_bare(path):
+        return read_release(path)
+    files = read_files(path)
+    if not {PARAMETERS, MANIFEST} <= set(files):
+        raise WeightsError(f"{path} holds no whole release", remedy="give the folder or .zip file of a release")
+    return loaded(files[PARAMETERS], read_manifest(files[MANIFEST], path / MANIFEST), path / PARAMETERS)
 
 
 def write_zip(files: Files) -> bytes:
@@ -115,7 +132,7 @@ def _folder_files(folder: Path) -> dict[str, bytes]:
         if len(files[name]) > limit:
             raise WeightsError(f"{folder / name} is too large", remedy="is this a release?")
     if not files:
-        if (folder / BARE_MANIFEST).exists():
+        if holds_bare(folder):
             raise unsigned(folder)
         raise WeightsError(f"{folder} holds no release", remedy="give the folder of a release")
     return files
