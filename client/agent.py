@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Self
 
 from client.adoption import adopted_release
+from client.audit.answering import audited, audited_peers, training_note
+from client.audit.entry import AGENT
+from client.audit.opening import open_log
 from client.discovery.answering import PREFIX
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
@@ -134,12 +137,13 @@ class Agent:
             today=today,
         )
         self.discovery = DiscoveryDesk(ground, self._ask)
+        self.audit = open_log(workspace, sealing=True)
         self.metrics = AgentMetrics(lambda: snapshot(self))
         self.link = RelayLink(
             relay,
             workspace.tls,
             workspace.name,
-            observed_peers(self.metrics, self._handle),
+            observed_peers(self.metrics, audited_peers(self.audit, self._handle)),
             proxy=self.policy.relay.proxy,
             limits=limits,
         )
@@ -154,9 +158,15 @@ class Agent:
             AgentError: another agent serves this workspace.
         """
         try:
-            server = LocalServer(self.workspace.socket_path, observed(self.metrics, LocalRequests(self).handle))
+            server = LocalServer(
+                self.workspace.socket_path,
+                observed(self.metrics, audited(self.audit, LocalRequests(self).handle)),
+            )
             self._open.callback(server.close)
-            training = TrainingService(self.workspace, policy=self.workspace.policy, today=self._today)
+            self.audit.record("agent.start", AGENT)
+            training = TrainingService(
+                self.workspace, policy=self.workspace.policy, today=self._today, note=training_note(self.audit)
+            )
             self._open.callback(training.close)
             if self.policy.metrics_port is not None:
                 self._open.enter_context(self.metrics.serve(self.policy.metrics_port))

@@ -68,13 +68,18 @@ class Participation:
                     self._write(content, run, after)
                 self._known[run] = after.patients
 
-    def released(self, run: str, release: str) -> None:
-        """Write down that ``release`` was made of ``run``; nothing where nobody here took part in it."""
+    def released(self, release: str, *, run: str | None = None, parent: str | None = None) -> None:
+        """Write down that ``release`` was made of ``run``, or goes on from the release ``parent``.
+
+        A run that nobody here took part in is passed over.
+        """
         with self._thread, alone(self._lock):
             content = self._read()
-            before = content.runs.get(run)
-            if before is not None and release not in before.releases:
-                self._write(content, run, before.model_copy(update={"releases": (*before.releases, release)}))
+            for name, entry in content.runs.items():
+                if (name == run or parent in entry.releases) and release not in entry.releases:
+                    content = self._write(
+                        content, name, entry.model_copy(update={"releases": (*entry.releases, release)})
+                    )
 
     def of(self, patient: str) -> tuple[Part, ...]:
         """The runs that a patient's data took part in, by name."""
@@ -92,6 +97,8 @@ class Participation:
         self._patient_key().check(content.key, self._path)
         return content
 
-    def _write(self, content: _Content, run: str, entry: _Run) -> None:
+    def _write(self, content: _Content, run: str, entry: _Run) -> _Content:
         update = {"key": self._patient_key().name, "runs": {**content.runs, run: entry}}
-        write_private(self._path, content.model_copy(update=update))
+        changed = content.model_copy(update=update)
+        write_private(self._path, changed)
+        return changed

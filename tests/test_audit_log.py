@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.audit.answering import audited, audited_peers
+from client.audit.answering import audited, audited_peers, training_note
 from client.audit.entry import AGENT, MOST_BYTES, Entry, member, read_entry, user
 from client.audit.files import lines, log_files
 from client.audit.log import AuditLog
@@ -314,3 +314,18 @@ def test_hostile_lines_are_one_kind_of_error(line: bytes) -> None:
     except ValueError:
         return
     assert entry.line == line
+
+
+def test_what_training_notes_becomes_a_line_without_its_words(tmp_path: Path) -> None:
+    note = training_note(opened(tmp_path / "audit"))
+    note("training.trained", {"run": "run-7", "round": 3, "patients": 41})
+    note("training.refused", {"run": "run-7", "reason": "patient P-17 has two syndromes"})
+    note("training.unknown", {"operation": "read /etc/passwd", "user": "flower"})
+    note("training.refused", {"run": "../P-17", "round": "P-17", "reason": "no such run"})
+    found = [read_entry(line) for line, _ in lines(log_files(tmp_path / "audit")[0][1])]
+    assert [(entry.outcome, dict(entry.facts)) for entry in found] == [
+        ("done", {"run": "run-7", "round": "3", "patients": 41}),
+        ("refused", {"run": "run-7"}),
+        ("refused", {}),
+        ("refused", {}),
+    ]

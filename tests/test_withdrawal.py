@@ -74,13 +74,14 @@ def test_what_was_trained_with_the_patient_is_named_and_written_down(hospital: W
     record = Participation(hospital.folder)
     record.took_part("run-7", ["P-1", "P-2"])
     record.took_part("run-8", ["P-1"])
-    record.released("run-7", "trial-3")
-    record.released("run-9", "trial-4")
+    record.released("trial-3", run="run-7")
+    record.released("trial-4", run="run-9", parent="trial-3")
+    record.released("trial-5", run="run-9")
     said = done("silo", "consent", "withdraw", hospital.folder, "P-2")
-    assert "run run-7; releases made of it: trial-3" in said
+    assert "run run-7; releases made of it: trial-3, trial-4\n" in said
     assert "run-8" not in said
     token = PatientKey(hospital.folder).token("P-2")
-    lines = {entry.event: entry for entry in audit(hospital)[1:]}
+    lines = {entry.event: entry for entry in reversed(audit(hospital)[1:])}
     assert set(lines) == {"withdraw", "withdraw.trained", "withdraw.released"}
     assert all(entry.facts["patient"] == token for entry in lines.values())
     assert lines["withdraw.released"].facts["release"] == "trial-3"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from client.audit.entry import Entry, Outcome, member, reason_of, user
+from client.audit.entry import AGENT, Entry, Outcome, is_fact, member, reason_of, user
 from client.audit.log import AuditLog
 from client.local_socket import Request
 from common.errors import PhenofedError
@@ -45,6 +45,19 @@ def audited_peers(log: AuditLog, handle: FromPeers) -> FromPeers:
         return _written(note, lambda: handle(sender, topic, body))
 
     return handled
+
+
+def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
+    """What the training desk notes, as lines: the event, and of its facts those that a line may tell."""
+
+    def noted(event: str, about: Mapping[str, Any]) -> None:
+        facts: dict[str, Any] = {key: about[key] for key in ("run", "patients") if is_fact(key, about.get(key))}
+        if type(about.get("round")) is int:
+            facts["round"] = str(about["round"])
+        refused = "reason" in about or event.endswith(".unknown")
+        log.record(_known(event), AGENT, outcome="refused" if refused else "done", **facts)
+
+    return noted
 
 
 def _written(note: Callable[..., Entry], work: Callable[[], Result]) -> Result:

@@ -85,7 +85,7 @@ class Entry:
             )
             if not right
         ]
-        wrong += [name for name, value in dict(self.facts).items() if not _is_fact(name, value)]
+        wrong += [name for name, value in dict(self.facts).items() if not is_fact(name, value)]
         if wrong:
             raise ValueError(f"no audit line can hold this {', '.join(sorted(wrong))}")
 
@@ -122,6 +122,16 @@ def line_digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
+def is_fact(name: str, value: object) -> bool:
+    """Whether a line may tell this."""
+    if name not in FACTS:
+        return False
+    pattern = FACTS[name]
+    if pattern is None:
+        return type(value) is int and value >= 0
+    return _fits(pattern, value)
+
+
 def user(name: str) -> str:
     """The ``who`` of somebody of the hospital, by OS user."""
     return f"user {_bare(name)}"
@@ -156,12 +166,3 @@ def _bare(name: str) -> str:
 
 def _fits(pattern: re.Pattern[str], value: object) -> bool:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
-
-
-def _is_fact(name: str, value: object) -> bool:
-    if name not in FACTS:
-        return False
-    pattern = FACTS[name]
-    if pattern is None:
-        return type(value) is int and value >= 0
-    return _fits(pattern, value)
