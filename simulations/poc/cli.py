@@ -23,12 +23,17 @@ _EPILOG = (
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The trial's folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as seed=1."),
+]
+Seconds = Annotated[float, typer.Option(min=1, help="Give up waiting after so many seconds.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add ``poc`` and its commands to the application."""
     poc = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
-    for command in (up, status, down):
+    for command in (up, status, run, down):
         poc.command(epilog=_EPILOG)(command)
     app.add_typer(poc, name="poc")
 
@@ -42,12 +47,9 @@ def up(
         str | None,
         typer.Option(show_default="demo", help="Whose patients, in a new trial: smoke, demo or a scenario file."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario, such as seed=1."),
-    ] = None,
+    overrides: Overrides = None,
     wait: Annotated[bool, typer.Option(help="Wait until the hospitals can rank.")] = True,
-    seconds: Annotated[float, typer.Option(min=1, help="Give up waiting after so many seconds.")] = 180.0,
+    seconds: Seconds = 180.0,
 ) -> None:
     """Found a consortium and start it, or start one again that was ended.
 
@@ -99,6 +101,54 @@ def status(folder: Folder) -> None:
         epoch = said["epoch"] if said else None
         rows.append((name, state, connected, str(epoch["number"]) if epoch else ""))
     show_table(f"trial in {folder}", ("process", "state", "connected", "gallery epoch"), rows)
+
+
+def run(
+    folder: Folder,
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCENARIO", help="How to train: a scenario of the same network; default: the trial's."
+        ),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, show_default="the scenario's", help="Rounds.")] = None,
+    overrides: Overrides = None,
+    seconds: Seconds = 180.0,
+) -> None:
+    """Train for real: a signed plan that every hospital approves, rounds under Flower, a signed release.
+
+    Then every hospital adopts the release, agents start anew with it, and a new gallery epoch opens. What it
+    changed is shown on patients whom no gallery holds, by the formula in clear, which no real consortium could do.
+    A run that was interrupted goes on with phenofed coordinator resume FOLDER/operator/relay/runs/RUN.
+
+    Example: phenofed poc run trial --rounds 3
+    """
+    from common.consortium.console import say, show_table
+    from common.errors import RunError
+    from simulations.poc.folder import TrialFolder
+    from simulations.poc.held_out import quality
+    from simulations.poc.patients import settings_for
+    from simulations.poc.running import epoch_of, started, stop_agents, wait_until_ranking
+    from simulations.poc.training import train
+
+    place = TrialFolder(folder)
+    about = place.about()
+    wanted = [*(overrides or []), *([f"training.rounds={rounds}"] if rounds else [])]
+    settings = settings_for(about.scenario, scenario, wanted)
+    with place.locked():
+        opened = [epoch_of(place, silo) for silo in about.silos]
+        if None in opened:
+            raise RunError(f"not every hospital in {folder} is up", remedy=f"run phenofed poc up {folder}")
+        before = quality(place, about.silos)
+        train(place, about.silos, settings, say)
+        stop_agents(place)
+        with started(place, about.silos):
+            wait_until_ranking(place, about.silos, seconds=seconds, after=max(number or 0 for number in opened))
+        after = quality(place, about.silos)
+    rows = [(one.release, f"{100 * one.top1:.1f} %", f"{100 * one.top5:.1f} %") for one in (before, after)]
+    show_table("held-out patients, in clear", ("release", "top-1", "top-5"), rows)
+    say(f"means over {after.syndromes} syndromes of {after.patients} patients whom no gallery holds")
+    say(f"gallery epoch {epoch_of(place, about.silos[0])} is open under {after.release}")
 
 
 def down(folder: Folder) -> None:

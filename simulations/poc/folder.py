@@ -6,7 +6,9 @@ operator/           the operator's folder, offline keys included
 keys/               the key file of each party; in real life, each has its own machine
 SILO/               a workspace for each silo
 releases/           signed models, and the key that signs them
-probes/             synthetic patients whom nobody knows, to be ranked
+held-out/           patients of the scenario whom no gallery holds
+probes/             photos of some of them, where they are synthetic
+plans/              drafts of the plans that were signed
 logs/               what relay and agents wrote
 """
 
@@ -56,6 +58,10 @@ class TrialFolder:
     @property
     def releases(self) -> Path:
         return self.path / "releases"
+
+    @property
+    def held_out(self) -> Path:
+        return self.path / "held-out"
 
     @property
     def probes(self) -> Path:

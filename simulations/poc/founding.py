@@ -38,6 +38,7 @@ _POLICY_HEAD = "# Written for a trial by phenofed poc. What each key means stand
 def found(folder: TrialFolder, scenario: Scenario, patients: Patients) -> None:
     """Found the consortium of a trial; nothing runs yet."""
     operator, keys = _found_consortium(folder, patients.syndromes)
+    store.save(folder.held_out, patients.held_out, patients.crops)
     requests = {silo: _make_silo(folder, silo) for silo in patients.of}
     for request in requests.values():
         membership.add(operator, read_request(request), request, keys)
@@ -50,13 +51,20 @@ def found(folder: TrialFolder, scenario: Scenario, patients: Patients) -> None:
         _write_policy(workspace.folder / "policy.yaml", scenario)
 
 
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 def _found_consortium(folder: TrialFolder, syndromes: Sequence[Syndrome]) -> tuple[ConsortiumFolder, OfflineKeys]:
     key_file = folder.key_file("operator")
     secret = new_key_file(key_file)
     operator = membership.found(
         folder.operator,
         name=CONSORTIUM,
-        relay=f"127.0.0.1:{_free_port()}",
+        relay=f"127.0.0.1:{free_port()}",
         secret=secret,
         key_file=key_file,
         policy=(Path(membership.__file__).parent / "policy.yaml").read_text(),
@@ -104,9 +112,3 @@ def _whole_path(scenario: Scenario) -> dict[str, str]:
     """A policy's paths are relative to it, a scenario's to where its command runs."""
     path = scenario.backbone.path
     return {} if path is None else {"path": str(path.resolve())}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

@@ -14,13 +14,14 @@ from common.cohort import store
 from common.cohort.schema import Cohort, Consent, Patient, Purpose, Syndrome
 from common.cohort.splits import Protocol
 from common.cohort.store import StoredCohort
+from common.config import override, parse
 from common.errors import ConfigError
 from common.faces.decode import Pixels
 from simulations import probes
 from simulations.folder import RunFolder
 from simulations.prepare import prepare, silo_names
 from simulations.progress import Progress
-from simulations.scenario import GmdbCohort, Scenario, SyntheticCohort, load_scenario
+from simulations.scenario import GmdbCohort, Scenario, SyntheticCohort, as_json, load_scenario
 
 UNSOLVED = 8
 """At most so many unsolved patients a silo: half of what a partner answers about in a year."""
@@ -29,9 +30,10 @@ _DISCOVERED = Consent(purposes=frozenset({Purpose.DISCOVER}))
 
 @dataclass(frozen=True)
 class Patients:
-    """``of``: each silo's patients; ``crops``: of all photos; ``syndromes``: of the whole cohort."""
+    """``of``: each silo's; ``held_out``: in no gallery; ``crops``: of all photos; ``syndromes``: of all of them."""
 
     of: Mapping[str, Cohort]
+    held_out: Cohort
     crops: Mapping[str, Pixels]
     syndromes: tuple[Syndrome, ...]
 
@@ -49,6 +51,17 @@ def scenario_for(name: str, overrides: Iterable[str], silos: int) -> Scenario:
         case GmdbCohort():
             wanted.append(f"cohort.silos={silos}")
     return load_scenario(name, overrides=wanted)
+
+
+def settings_for(trial: Scenario, name: str | None, overrides: Iterable[str]) -> Scenario:
+    """The scenario of that name or file, or that of the trial, with overrides.
+
+    Raises:
+        ConfigError: as ``load_scenario``.
+    """
+    if name is not None:
+        return load_scenario(name, overrides=overrides)
+    return parse(override(as_json(trial), overrides), Scenario, origin="the trial's scenario")
 
 
 def deal(scenario: Scenario, *, work: Path, out: Path, progress: Progress) -> Patients:
@@ -75,7 +88,7 @@ def deal(scenario: Scenario, *, work: Path, out: Path, progress: Progress) -> Pa
     }
     probes.write(RunFolder(out), scenario, whole)
     crops = {photo: whole.crop(photo) for photo in whole.photo_ids}
-    return Patients(held, crops, whole.cohort.syndromes)
+    return Patients(held, whole.cohort.subset(asked), crops, whole.cohort.syndromes)
 
 
 def _protocol(stored: StoredCohort) -> Protocol:

@@ -55,7 +55,7 @@ def start(name: str, command: Sequence[str], *, log: Path, environment: Mapping[
     return Process(name, pid, _born(pid) or "ended at once")
 
 
-def end(processes: Iterable[Process], *, seconds: float = 20.0) -> list[str]:
+def end(processes: Sequence[Process], *, seconds: float = 20.0) -> list[str]:
     """End processes, and wait until they are gone; gives the names of those that ran.
 
     Each is asked first (SIGTERM), and killed where it does not end in time.

@@ -43,7 +43,7 @@ def started(folder: TrialFolder, silos: Sequence[str]) -> Iterator[list[Process]
                 processes.write(folder.processes, [*before, *fresh])
         yield fresh
     except BaseException:
-        processes.end(reversed(fresh))
+        processes.end(fresh[::-1])
         processes.write(folder.processes, before)
         raise
 
@@ -52,13 +52,21 @@ def stop(folder: TrialFolder) -> tuple[list[str], list[str]]:
     """End everything that was started and still runs; gives the names of that, and of what had ended before."""
     known = processes.read(folder.processes)
     # Agents first, so that none of them looks for a relay that is gone.
-    ended = processes.end(list(reversed(known)))
+    ended = processes.end(known[::-1])
     folder.processes.unlink(missing_ok=True)
     return ended, [process.name for process in known if process.name not in ended]
 
 
-def wait_until_ranking(folder: TrialFolder, silos: Sequence[str], *, seconds: float) -> None:
+def stop_agents(folder: TrialFolder) -> None:
+    """End the agents; the relay goes on."""
+    processes.end([process for process in processes.read(folder.processes) if process.name != RELAY])
+
+
+def wait_until_ranking(folder: TrialFolder, silos: Sequence[str], *, seconds: float, after: int = 0) -> None:
     """Wait until every agent is connected and one gallery epoch is open at all of them.
+
+    Args:
+        after: number of an epoch that does not count any more.
 
     Raises:
         RunError: a process ended, or it took too long; the message says which, and what its log said last.
@@ -73,7 +81,7 @@ def wait_until_ranking(folder: TrialFolder, silos: Sequence[str], *, seconds: fl
                 )
         states = [status(folder, silo) for silo in silos]
         if all(_sees_all(state, silos) for state in states):
-            if _one_epoch(states):
+            if _one_epoch(states, after):
                 return
             why = _open_epoch(folder, silos[0]) or why
         time.sleep(_LOOK_SECONDS)
@@ -86,6 +94,12 @@ def status(folder: TrialFolder, silo: str) -> dict[str, Any] | None:
         return call(Workspace(folder.workspace(silo)).socket_path, "status", {})
     except AgentError:
         return None
+
+
+def epoch_of(folder: TrialFolder, silo: str) -> int | None:
+    """The number of the gallery epoch that is open at a silo, 0 for none; None where its agent does not answer."""
+    said = status(folder, silo)
+    return None if said is None else int(said["epoch"]["number"]) if said["epoch"] else 0
 
 
 def _start(folder: TrialFolder, name: str) -> Process:
@@ -101,11 +115,11 @@ def _sees_all(state: dict[str, Any] | None, silos: Sequence[str]) -> bool:
     return state is not None and set(silos) <= {state["name"], *state["present"]}
 
 
-def _one_epoch(states: Sequence[dict[str, Any] | None]) -> bool:
-    """Whether the same gallery epoch, of all silos, is open at all of them."""
+def _one_epoch(states: Sequence[dict[str, Any] | None], after: int) -> bool:
+    """Whether the same gallery epoch, of all silos and later than ``after``, is open at all of them."""
     opened = [state["epoch"] for state in states if state is not None]
-    numbers = {epoch["number"] if epoch else None for epoch in opened}
-    return len(numbers) == 1 and None not in numbers and len(opened[0]["silos"]) == len(states)
+    numbers = {epoch["number"] if epoch else 0 for epoch in opened}
+    return len(numbers) == 1 and min(numbers) > after and len(opened[0]["silos"]) == len(states)
 
 
 def _open_epoch(folder: TrialFolder, silo: str) -> str:
