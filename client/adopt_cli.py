@@ -35,13 +35,17 @@ def adopt(
     """
     from client.adoption import USUAL_FOLDER, go_back
     from client.adoption import adopt as install
+    from client.audit.opening import written_down
+    from client.released import note_release
     from client.workspace import Workspace
     from common.consortium.console import say
 
     if (release is None) == (not back):
         raise ConfigError("name a release, or give --back", remedy="see phenofed silo adopt --help")
     workspace = Workspace(folder)
-    adopted = go_back(workspace) if release is None else install(workspace, release)
+    with written_down(workspace, "release.adopt"):
+        adopted = go_back(workspace) if release is None else install(workspace, release)
+    note_release(workspace, adopted.release)
     manifest = adopted.release.manifest
     number = manifest.origin.number if manifest.origin else "-"
     say(f"{workspace.name} has release {number}, {adopted.release.name}; before: {adopted.before or 'none'}")

@@ -76,6 +76,7 @@ def accept(
 
     Example: phenofed silo members accept workspace clinic-e
     """
+    from client.audit.opening import written_down
     from client.members import Accepted
     from client.workspace import Workspace
     from common.consortium.console import confirm, say
@@ -95,5 +96,6 @@ def accept(
         say(f"{member.name}: {member.title or 'no title'}, {member.contact}")
         say(f"its words: {fingerprint_words(member.card.fingerprint)}")
         confirm(f"Did {member.name} read out the same words?", yes=yes)
-        accepted.accept([member.card])
+        with written_down(workspace, "member.accept", member=member.name):
+            accepted.accept([member.card])
         say(f"{member.name} is accepted")

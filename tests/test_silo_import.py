@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import getpass
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,11 @@ def test_every_import_leaves_a_line_with_user_and_counts_and_nobodys_id(hospital
     bring(hospital, *FIRST)
     refusal("silo", "import", hospital.folder, hospital.folder.parent / "P-1-nowhere")
     first, second = audit(hospital)
-    assert (first.event, first.who, first.outcome) == ("import", f"user {getpass.getuser()}", "done")
+    assert (first.event, first.who, first.outcome) == (
+        "import",
+        f"user {pwd.getpwuid(os.getuid()).pw_name}",
+        "done",
+    )
     assert (first.facts["added"], first.facts["patients"], first.facts["photos"]) == (2, 2, 2)
     assert (second.outcome, second.reason) == ("refused", "patients as stored or brought")
     assert b"P-1" not in first.line + second.line

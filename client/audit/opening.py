@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from client.audit.entry import user
+from client.audit.entry import is_fact, reason_of, user
 from client.audit.log import AuditLog
 from client.workspace import Workspace
 from common.config import Settings
 from common.consortium.console import read_file
 from common.consortium.identity import Card
 from common.consortium.request import read_request
-from common.errors import AgentError
+from common.errors import AgentError, PhenofedError
 
 FOLDER, CARD = "audit", "card.json"
 
@@ -43,6 +46,20 @@ def this_user() -> str:
         return user(pwd.getpwuid(number).pw_name)
     except KeyError:
         return user(f"uid-{number}")
+
+
+@contextmanager
+def written_down(workspace: Workspace, event: str, **facts: str) -> Iterator[None]:
+    """Let a command leave a line that names its OS user, done or refused; facts that do not fit are left out."""
+    log = open_log(workspace)
+    told = {name: value for name, value in facts.items() if is_fact(name, value)}
+    note = partial(log.record, event, this_user(), **told)  # type: ignore[arg-type]
+    try:
+        yield
+    except PhenofedError as error:
+        note(outcome="refused", reason=reason_of(error))
+        raise
+    note()
 
 
 def find_log(folder: Path) -> tuple[Path, Card]:

@@ -95,20 +95,26 @@ def approve(folder: Folder, run: Run) -> None:
 
     Example: phenofed silo plans approve workspace spring
     """
+    from client.audit.opening import written_down
     from client.plans.deciding import approve_plan
     from client.workspace import Workspace
     from common.consortium.console import say
 
-    path = approve_plan(Workspace(folder), run, by=getpass.getuser())
+    workspace = Workspace(folder)
+    with written_down(workspace, "plan.approve", run=run):
+        path = approve_plan(workspace, run, by=getpass.getuser())
     say(f"approved run {run}; send {path} to the operator")
     say(f"the agent starts the node by itself; without it: phenofed silo train-node {folder / 'node'}")
 
 
 def refuse(folder: Folder, run: Run) -> None:
     """Refuse a run, or take an approval back: from now on no round of it is trained here."""
+    from client.audit.opening import written_down
+    from client.workspace import Workspace
     from common.consortium.console import say
 
-    _shelf(folder).refuse(run, by=getpass.getuser())
+    with written_down(Workspace(folder), "plan.refuse", run=run):
+        _shelf(folder).refuse(run, by=getpass.getuser())
     say(f"refused run {run}")
 
 
