@@ -49,7 +49,7 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``command`` running in ``folder``, which must exist; what it says is appended to ``NAME.log`` there."""
     number = folder / f"{name}.pid"
-    _end_former(number, command[0])
+    end_former(number, command[0])
     with (folder / f"{name}.log").open("ab") as said:
         process = subprocess.Popen(
             command,
@@ -68,17 +68,12 @@ def child(
             number.unlink(missing_ok=True)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(ENDING_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def end_former(number: Path, program: str) -> None:
+    """End the child of a killed parent by its file; a process that is another by now is left alone.
 
-
-def _end_former(number: Path, program: str) -> None:
-    """End the child of a killed parent; a process that is another by now is left alone."""
+    Args:
+        program: what the child runs, the first word of its command.
+    """
     try:
         pid = int(number.read_text())
         running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -88,3 +83,12 @@ def _end_former(number: Path, program: str) -> None:
     if program.encode() in running and folder == number.parent.resolve():
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(ENDING_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

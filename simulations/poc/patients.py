@@ -30,7 +30,7 @@ _DISCOVERED = Consent(purposes=frozenset({Purpose.DISCOVER}))
 
 @dataclass(frozen=True)
 class Patients:
-    """``of``: each silo's; ``held_out``: in no gallery; ``crops``: of all photos; ``syndromes``: of all of them."""
+    """``of``: each silo's; ``held_out``: in no gallery; ``crops``: of all photos; ``syndromes``: of all."""
 
     of: Mapping[str, Cohort]
     held_out: Cohort

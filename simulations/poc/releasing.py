@@ -40,9 +40,7 @@ def release(folder: TrialFolder, model: Path, facts: CardFacts, *, plan: str | N
     registry = ReleaseRegistry(folder.releases)
     key = open_key(folder.releases, find_secret(registry.about.key_file, whose="the release key"))
     purposes = () if plan is None else ("train",)
-    listed = publish(
-        registry, read_release(model), facts, key, plan=plan, parent=registry.current, purposes=purposes
-    )
+    listed = publish(registry, read_release(model), facts, key, plan=plan, purposes=purposes)
     registry.promote(listed.id)
     return registry.place(listed.id)
 

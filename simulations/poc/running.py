@@ -12,6 +12,7 @@ from typing import Any
 
 from client.local_socket import call
 from client.workspace import Workspace
+from common.children import end_former, tool
 from common.errors import AgentError, PhenofedError, RunError
 from simulations.poc import processes
 from simulations.poc.folder import TrialFolder
@@ -53,6 +54,9 @@ def stop(folder: TrialFolder) -> tuple[list[str], list[str]]:
     known = processes.read(folder.processes)
     # Agents first, so that none of them looks for a relay that is gone.
     ended = processes.end(known[::-1])
+    for process in known:
+        # An agent that was killed could not end its Flower node.
+        end_former(folder.workspace(process.name) / "node" / "flower" / "node.pid", tool("flower-supernode"))
     folder.processes.unlink(missing_ok=True)
     return ended, [process.name for process in known if process.name not in ended]
 
