@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.adoption import POINTER, adopt, adopted_release, go_back
 from client.agent import Agent
+from client.audit.files import log_files
 from client.workspace import Workspace
 from common.consortium.roster import read_roster, write_roster
 from common.consortium.signed_file import Statement, write_signed
@@ -224,6 +225,14 @@ def shelf(workspace: Path) -> list[str]:
     return sorted(path.name for path in (workspace / "release").iterdir())
 
 
+def adoptions(workspace: Path) -> list[str]:
+    """How each adoption ended, as the audit log tells it."""
+    lines = [
+        json.loads(line) for _, path in log_files(workspace / "audit") for line in path.read_text().splitlines()
+    ]
+    return [line["outcome"] for line in lines if line["event"] == "release.adopt"]
+
+
 def test_a_late_hospital_adopts_a_release_and_encodes_as_those_who_trained(consortium):
     late = consortium / "late"
     said = done("silo", "adopt", late, released(consortium, 3))
@@ -281,6 +290,7 @@ def test_what_is_refused_changes_nothing(consortium, model, tmp_path):
     for source in (stranger, tampered, tmp_path / "bare", tmp_path / "nothing", late / "policy.yaml"):
         assert isinstance(refusal("silo", "adopt", late, source), WeightsError)
     assert before == (shelf(late), (late / "release" / POINTER).read_bytes())
+    assert adoptions(late) == ["done"] + ["refused"] * 5
     assert counting(late).manifest.rounds == 1
 
 
