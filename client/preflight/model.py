@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from client.adoption import adopted_release
 from client.preflight.finding import Finding, failed, ok, warning
 from client.preflight.site import Site
-from common.releases.bare import read_release
 from common.storage import sha256_file
 
 _FETCH = "fetch the file again; change the hash only if you trust the new file"
 
 
 def release(site: Site) -> Iterator[Finding]:
-    """Whether the release is whole, and belongs to the backbone that the policy names."""
+    """Whether the release verifies, as the agent will ask, and belongs to the backbone that the policy names.
+
+    Raises:
+        WeightsError: it does not verify.
+    """
     model = site.policy.model
     if model is None:
         yield failed("the policy names no model", remedy="give model.release and model.backbone in policy.yaml")
         return
-    found = read_release(model.release)
+    found = adopted_release(site.workspace, model)
     wanted = found.manifest.backbone
     if wanted.architecture != model.backbone.architecture:
         yield failed(
@@ -31,8 +35,12 @@ def release(site: Site) -> Iterator[Finding]:
             f"{found.name} was trained from another backbone file than the policy names",
             remedy=f"get the file with SHA-256 {wanted.sha256}",
         )
+    elif model.allow_unsigned and not found.signed:
+        yield warning(
+            f"{found.name} is whole, but nobody signed it", remedy="adopt a signed one: phenofed silo adopt"
+        )
     else:
-        yield ok(f"{found.name} is whole")
+        yield ok(f"{found.name} is whole and signed by the consortium's release key")
 
 
 def backbone(site: Site) -> Iterator[Finding]:
@@ -41,7 +49,7 @@ def backbone(site: Site) -> Iterator[Finding]:
     if model is None or model.backbone.path is None:
         yield ok("no file to check")
         return
-    expected = model.backbone.sha256 or read_release(model.release).manifest.backbone.sha256
+    expected = model.backbone.sha256 or adopted_release(site.workspace, model).manifest.backbone.sha256
     yield _hashed(model.backbone.path, expected)
 
 
