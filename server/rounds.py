@@ -6,6 +6,7 @@ ours and Flower carries the messages. With the same responders the result is the
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,11 @@ from server.checkpoints import Checkpoint, RoundSummary
 
 MOST_DISCARDED_IN_A_ROW = 3
 POLL_SECONDS = 0.02
+AGAIN_SECONDS, NEWCOMER_SECONDS = 5.0, 10.0
+"""When a node whose agent failed is asked again; how long a round's beginning waits for who is new."""
+
+Asked = dict[int, float]
+"""When a node may be asked again who it is (``time.monotonic``); infinite once it answered."""
 
 OnRound = Callable[[Checkpoint], None]
 
@@ -58,8 +64,10 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     checkpoint = checkpoints.read(run.folder) or Checkpoint(run.run, run.initial)
     if checkpoint.run != run.run:
         raise RunError(f"{run.folder} holds run '{checkpoint.run}', not '{run.run}'", remedy="use another folder")
-    nodes = find_silos(grid, run)
+    asked: Asked = {}
+    nodes = find_silos(grid, run, asked)
     while checkpoint.round < run.rounds:
+        nodes |= _newcomers(grid, run, nodes, asked)
         checkpoint = _round(grid, run, nodes, checkpoint)
         checkpoints.write(run.folder, checkpoint)
         on_round(checkpoint)
@@ -67,7 +75,7 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     return checkpoint
 
 
-def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
+def find_silos(grid: Grid, run: Coordination, asked: Asked) -> dict[str, int]:
     """The node of each silo of the run that answers, in sorted silo order.
 
     Whom a node serves is told by the silo's signed answer to a question that no other answer fits.
@@ -78,19 +86,15 @@ def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
     end = time.monotonic() + run.deadline_s
     found: dict[str, int] = {}
     refused: dict[str, str] = {}
-    asked: set[int] = set()
     while len(found | refused) < len(run.silos) and time.monotonic() < end:
-        fresh = [node for node in sorted(grid.get_node_ids()) if node not in asked]
-        asked.update(fresh)
-        for node, answer in _introduced(grid, run, fresh, seconds=end - time.monotonic()):
+        for node, answer in _introduced(grid, run, asked, seconds=end - time.monotonic()):
             if isinstance(answer, Refusal):
                 refused[answer.silo] = answer.reason
             elif answer.silo in found:
                 raise TrainingError(f"two nodes say that they are '{answer.silo}'", remedy="stop one of them")
             else:
                 found[answer.silo] = node
-        if not fresh:
-            time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     least = max(2, run.quorum, run.least)
     if len(found) < least:
         missing = {silo: refused.get(silo, "no answer") for silo in run.silos if silo not in found}
@@ -102,13 +106,33 @@ def find_silos(grid: Grid, run: Coordination) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: item[0].encode()))
 
 
+def _newcomers(grid: Grid, run: Coordination, nodes: Mapping[str, int], asked: Asked) -> dict[str, int]:
+    """Silos of the run that were not there before and are now."""
+    if len(nodes) == len(run.silos):
+        return {}
+    answers = _introduced(grid, run, asked, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
+    return {
+        answer.silo: node
+        for node, answer in answers
+        if isinstance(answer, SiloDescription) and answer.silo not in nodes
+    }
+
+
 def _introduced(
-    grid: Grid, run: Coordination, nodes: list[int], *, seconds: float
+    grid: Grid, run: Coordination, asked: Asked, *, seconds: float
 ) -> Iterable[tuple[int, SiloDescription | Refusal]]:
-    """What the run's silos say through these nodes; strangers and what no silo signed are passed over."""
+    """What the run's silos say through nodes not asked yet; strangers and what no silo signed are passed over.
+
+    A node whose agent does not answer is asked again a little later.
+    """
+    now = time.monotonic()
+    nodes = [node for node in sorted(grid.get_node_ids()) if asked.get(node, now) <= now]
+    asked.update(dict.fromkeys(nodes, math.inf))
     questions = {node: Question(run.run, run.digest, secrets.token_hex(16), str(node)) for node in nodes}
     for node, reply in _ask(grid, "query.describe", nodes, lambda n: questions[n].to_record(), seconds=seconds):
         answer = _description(reply)
+        if answer is None:
+            asked[node] = time.monotonic() + AGAIN_SECONDS
         if answer is None or answer.silo not in run.silos:
             continue
         card = run.cards.get(answer.silo)

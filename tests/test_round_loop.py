@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import client.app
 from common.errors import RunError, TrainingError
 from common.federation import Coordination
 from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
@@ -16,7 +17,8 @@ from server import checkpoints
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
 from server.checkpoints import Checkpoint
-from simulations.engines.inline import run_inline
+from server.rounds import run_rounds
+from simulations.engines.inline import InlineGrid, run_inline
 
 INITIAL = {"a.weight": np.zeros((2, 3), np.float32), "b": np.ones(2, np.float32)}
 
@@ -181,4 +183,32 @@ def test_a_silo_that_the_run_does_not_name_receives_no_training_message(tmp_path
     silos = {"a": FakeSilo("a"), "b": FakeSilo("b"), "c": stranger}
     last = lead(coordination(tmp_path, deadline_s=0.3), silos)
     assert stranger.asked == []
+    assert last.history[0].excluded == {"c": "not connected"}
+
+
+def test_a_silo_that_comes_later_or_fails_at_first_takes_part_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rounds.AGAIN_SECONDS", 0.0)
+
+    class Waking(FakeSilo):
+        asleep = True
+
+        def describe(self, question: Question) -> SiloDescription | Refusal:
+            if self.asleep:
+                self.asleep = False
+                raise RunError("the agent starts", remedy="wait")
+            return super().describe(question)
+
+    class LateGrid(InlineGrid):
+        """Its last node connects once a round was trained."""
+
+        def get_node_ids(self) -> list[int]:
+            nodes = list(super().get_node_ids())
+            return nodes if silos["a"].asked else nodes[:-1]
+
+    silos = {"a": FakeSilo("a"), "b": Waking("b"), "c": FakeSilo("c")}
+    grid = LateGrid(client.app.build(lambda context: silos[str(context.node_config["silo"])]), ("a", "b", "c"))
+    last = run_rounds(grid, coordination(tmp_path, deadline_s=0.3))
+    assert [sorted(summary.losses) for summary in last.history] == [["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
     assert last.history[0].excluded == {"c": "not connected"}
