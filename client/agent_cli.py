@@ -54,7 +54,8 @@ def up(
     agent = Agent(home, workers=workers)
     try:
         agent.start()
-        console.print(f"The agent of {agent.workspace.name} serves. Stop it with Ctrl-C.", highlight=False)
+        if log_format is LogFormat.TEXT:
+            console.print(f"The agent of {agent.workspace.name} serves. Stop it with Ctrl-C.", highlight=False)
         agent.wait()
     finally:
         agent.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from client.agent import Agent
     from client.encoder import Portrait
 
-LOG = logging.getLogger("phenofed.requests")
 MOST_PHOTOS = 32
 MOST_LETTERS = 128
 
@@ -53,7 +51,6 @@ class LocalRequests:
         operation = self._operations.get(request.operation)
         if operation is None:
             raise AgentError(f"the agent knows no '{request.operation[:40]}'", remedy="update the agent")
-        LOG.info("%s asked by %s", request.operation, request.user)
         return operation(request)
 
     def _rank(self, request: Request) -> dict[str, Any]:
