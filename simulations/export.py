@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
+from common.cohort import store
 from common.errors import RunError
+from common.ranking.patients import restrict
 from simulations.encodings import read_kept, write_all_encodings
 from simulations.folder import RunFolder
+from simulations.prepare import matchable
 
 
 def export_encodings(run: Path, *, model: str, out: Path | None = None) -> Path:
-    """Write a model's encodings of every photo as all_encodings.csv and return the path.
+    """Write a model's encodings of every photo that may be matched today as all_encodings.csv; the path.
 
     Raises:
-        RunError: no finished run, or no model of that name in it.
+        RunError: no finished run, no model of that name in it, or nobody who may be matched.
     """
     folder = RunFolder(run)
     folder.read_results()
@@ -27,6 +31,11 @@ def export_encodings(run: Path, *, model: str, out: Path | None = None) -> Path:
         encodings = encodings.with_models_of(
             read_kept(folder, "pretrained"), share=scenario.ranking.untouched_share
         )
+    allowed = set(matchable(store.load(folder.cohort), datetime.date.today()))
+    photos = [photo for photo in encodings.photo_ids if photo in allowed]
+    if not photos:
+        raise RunError("no patient of the run may be matched today", remedy="see the consents of its cohort")
+    encodings = restrict(encodings, photos)
     path = out or run / f"all_encodings_{model.replace('/', '_')}.csv"
     write_all_encodings(path, encodings)
     return path

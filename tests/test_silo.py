@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import stat
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from client.participation import Participation
 from client.silo import Silo
 from common.cohort import store
 from common.cohort.schema import Consent, Purpose
+from common.errors import PhenofedError
 from common.learning.assembly import ModelPool
 from common.records import Refusal, TrainRequest, Update, digest
 from simulations import synthetic
@@ -146,3 +149,31 @@ def test_what_does_not_fit_the_model_is_refused(workspace: Path, pool: ModelPool
         assert "do not fit" in answer.reason
     request = TrainRequest("run-1", 1, 0, {"architecture": "none"}, good.plan, good.parameters)
     assert isinstance(opened(workspace, pool).train(request), Refusal)
+
+
+def test_who_withdraws_between_two_rounds_is_in_no_later_one(
+    workspace: Path, pool: ModelPool, tiny: Scenario
+) -> None:
+    silo = opened(workspace, pool)
+    first = silo.train(request_for(tiny, pool, 1))
+    patients = store.load(workspace / "cohort").cohort.patients
+    with_consent(workspace, Consent(purposes=frozenset({Purpose.MATCH})), share=1 / 40)
+    second = silo.train(request_for(tiny, pool, 2))
+    assert isinstance(first, Update)
+    assert isinstance(second, Update)
+    assert (first.patients, second.patients, silo.describe().patients) == (40, 39, 39)
+    record = Participation(workspace)
+    assert [part.run for part in record.of(patients[0].id)] == ["run-1"]
+    # Rows, anchors and cached views of the one who left are not gone on from: a new silo comes to the same bits.
+    shutil.rmtree(workspace / "training")
+    anew = opened(workspace, ModelPool()).train(request_for(tiny, pool, 2))
+    assert isinstance(anew, Update)
+    assert digest(anew.delta) == digest(second.delta)
+
+
+def test_who_takes_part_is_written_down_before_the_update_leaves(
+    workspace: Path, pool: ModelPool, tiny: Scenario
+) -> None:
+    (workspace / "participation.json").mkdir()
+    with pytest.raises(PhenofedError):
+        opened(workspace, pool).train(request_for(tiny, pool, 1))
