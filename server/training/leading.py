@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.children import end_former, tool
 from common.consortium.fields import split_address
 from common.errors import ConfigError, RunError, TrainingError
 from server.checkpoints import RoundSummary
@@ -27,6 +28,8 @@ def lead(run: LedRun, *, listen: str, say: Say) -> Path:
         RunError: another process leads it.
     """
     with _alone(run.path):
+        # A killed coordinator leaves it behind, perhaps with a ServerApp that still writes checkpoints.
+        end_former(run.path / "flower" / "superlink.pid", tool("flower-superlink"))
         if run.checkpoint().round < run.plan.training.rounds:
             with superlink(run, listen) as link:
                 for silo, approval in sorted(run.approvals.items()):
