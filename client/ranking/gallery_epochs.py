@@ -202,7 +202,7 @@ class GalleryEpochs:
             if self._takes_part(known.epoch):
                 self._take_in(data, standing)
                 return
-            members = {member.card for member in standing.roster.members}
+            members = {member.card for member in standing.roster.members if standing.admits(member.name)}
             if len(members & set(known.epoch.participants)) < VOUCHING:
                 raise AgentError("nobody known vouches for an earlier epoch", remedy="get the newest roster")
             self._remember(known)
