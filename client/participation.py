@@ -48,7 +48,7 @@ class Participation:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._lock = folder / FILE, folder / f".{FILE}.lock"
+        self._path, self._lock = folder / FILE, folder / "participation.lock"
         self._key: PatientKey | None = None
         self._known: dict[str, frozenset[str]] = {}
         self._thread = threading.Lock()

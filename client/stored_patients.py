@@ -25,7 +25,7 @@ CACHE = "encodings.safetensors"
 @contextmanager
 def changing(workspace: Workspace) -> Iterator[None]:
     """Nobody else changes the patients meanwhile; crops that a killed process left lying are removed."""
-    with alone(workspace.folder / ".cohort.lock"):
+    with alone(workspace.folder / "cohort.lock"):
         for left in workspace.folder.glob(f".{workspace.cohort_folder.name}.*"):
             if left.is_dir():
                 shutil.rmtree(left)

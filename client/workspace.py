@@ -7,6 +7,7 @@ certificate.pem  ca.pem  roster.json  registry.json      from the kit
 policy.yaml        what the hospital allows
 labels.yaml        its own labels -> keys of the registry
 cohort/            patients and crops (common.cohort.store)
+patients.key  consents.json  participation.json  audit/  what stays of patients, by keyed hash
 gallery/  ledger.sqlite  agent.sock                      the agent's own
 """
 

@@ -200,11 +200,11 @@ def _keys(listing: str) -> dict[str, str]:
     return {row[0]: row[3] for row in cells}
 
 
-def test_an_import_replaces_a_cohort_only_when_told(workspace: Path, tmp_path: Path) -> None:
+def test_an_import_lets_nobody_leave_unless_told(workspace: Path, tmp_path: Path) -> None:
     write_folder(tmp_path / "clinic")
     done("silo", "import", workspace, tmp_path / "clinic", "--purposes", "match")
     before = (workspace / "cohort" / "manifest.json").read_bytes()
-    assert refusal("silo", "import", workspace, tmp_path / "clinic", "--purposes", "match").exit_code == 4
+    assert "0 removed" in done("silo", "import", workspace, tmp_path / "clinic", "--purposes", "match")
     assert refusal("silo", "import", workspace, tmp_path / "missing", "--replace").exit_code == 4
     assert (workspace / "cohort" / "manifest.json").read_bytes() == before
     done("silo", "import", workspace, tmp_path / "clinic", "--purposes", "train,match", "--replace")
