@@ -64,7 +64,11 @@ class LocalServer:
         self._path, self._handle = path, handle
         self._socket = _listen(path)
         if group is not None:
-            _open_to(path, group)
+            try:
+                _open_to(path, group)
+            except AgentError:
+                self._socket.close()
+                raise
         self._thread = threading.Thread(target=self._serve, name="local socket", daemon=True)
         self._thread.start()
 

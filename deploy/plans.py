@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.config import parse, read_yaml
+from common.consortium.fields import split_address
 from common.consortium.plan import RunPlan, write_plan
 from common.errors import ConfigError
 from common.storage import write_bytes
@@ -18,7 +19,14 @@ def read_draft(folder: ConsortiumFolder, path: Path) -> RunPlan:
         ConfigError: it does not fit, or names nobody known; every problem in one message.
     """
     plan = parse({**read_yaml(path), "consortium": folder.about.name}, RunPlan, origin=str(path))
-    unknown = [name for name in plan.silos if not folder.roster().holds(name)]
+    roster = folder.roster()
+    host = split_address(roster.relay)[0]
+    if split_address(plan.superlink)[0] != host:
+        raise ConfigError(
+            f"{path}: superlink is not at {host}, for which the coordinator's certificate was issued",
+            remedy=f"name {host} and a port",
+        )
+    unknown = [name for name in plan.silos if not roster.holds(name)]
     if unknown:
         raise ConfigError(f"{path} names no members: {', '.join(unknown)}", remedy="see phenofed consortium show")
     return plan

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import grp
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,22 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.local_socket import LocalServer
 from client.plans.shelf import PlanShelf
 from client.training.node import NodeSettings, equip, read_node
 from common.children import child, clean_environment
 from common.config import parse
 from common.consortium.approval import read_approval, write_approval
 from common.consortium.plan import RunPlan, read_plan, write_plan
-from common.errors import ConfigError, DisclosureError, PhenofedError, RunError, TrainingError, WeightsError
+from common.errors import (
+    AgentError,
+    ConfigError,
+    DisclosureError,
+    PhenofedError,
+    RunError,
+    TrainingError,
+    WeightsError,
+)
 from deploy.folder import ConsortiumFolder
 from server.training.leading import listening
 from server.training.led_run import begin_run, open_run
@@ -224,7 +236,7 @@ def test_a_started_run_does_not_go_on_once_its_plan_ended_or_was_altered(folder:
 
 
 def test_the_superlink_listens_on_this_machine_unless_told(folder: Path) -> None:
-    signed = sign_plan(folder, superlink="training.example.org:8443")
+    signed = sign_plan(folder, superlink="127.0.0.1:8443")
     files = [approve(folder, name, signed) for name in NAMES]
     run = begin_run(folder / "operator" / "relay", signed, files, backbone=THIN, parent=None)
     assert listening(run, None) == "127.0.0.1:8443"
@@ -266,6 +278,24 @@ def test_a_new_member_is_in_no_plan_that_was_signed_before(folder: Path) -> None
     path = folder / "strangers.yaml"
     path.write_text(yaml.safe_dump(draft(run="strangers", silos=[*NAMES, "nobody"])))
     assert "names no members: nobody" in str(refusal("consortium", "plan", folder / "operator", path))
+
+
+def test_a_plan_names_no_host_that_the_coordinator_has_no_certificate_for(folder: Path) -> None:
+    path = folder / "elsewhere.yaml"
+    path.write_text(yaml.safe_dump(draft(superlink="training.example.org:8443")))
+    assert "superlink is not at 127.0.0.1" in str(refusal("consortium", "plan", folder / "operator", path))
+
+
+def test_the_training_socket_opens_to_a_named_group_and_to_nobody_else(tmp_path: Path) -> None:
+    path, group = tmp_path / "training.sock", grp.getgrgid(os.getgid()).gr_name
+    server = LocalServer(path, lambda request: {}, group=group)
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    finally:
+        server.close()
+    with pytest.raises(AgentError, match="group nobody-knows"):
+        LocalServer(path, lambda request: {}, group="nobody-knows")
+    LocalServer(path, lambda request: {}).close()
 
 
 def _signing_again(folder: Path, **changes: Any) -> PhenofedError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 import signal
 import threading
 from pathlib import Path
@@ -102,7 +103,7 @@ def approve(folder: Folder, run: Run) -> None:
 
     workspace = Workspace(folder)
     with written_down(workspace, "plan.approve", run=run):
-        path = approve_plan(workspace, run, by=getpass.getuser())
+        path = approve_plan(workspace, run, by=_user())
     say(f"approved run {run}; send {path} to the operator")
     say(f"the agent starts the node by itself; without it: phenofed silo train-node {folder / 'node'}")
 
@@ -114,7 +115,7 @@ def refuse(folder: Folder, run: Run) -> None:
     from common.consortium.console import say
 
     with written_down(Workspace(folder), "plan.refuse", run=run):
-        _shelf(folder).refuse(run, by=getpass.getuser())
+        _shelf(folder).refuse(run, by=_user())
     say(f"refused run {run}")
 
 
@@ -142,3 +143,11 @@ def _shelf(folder: Path) -> PlanShelf:
     from client.workspace import Workspace
 
     return PlanShelf(Workspace(folder))
+
+
+def _user() -> str:
+    """The OS user, as the system knows it and not as the environment says."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
