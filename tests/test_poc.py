@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import os
 import signal
@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from common.children import tool
 from common.errors import ConfigError, RunError
 from simulations.poc import processes
 from simulations.poc.folder import TrialFolder
+from simulations.poc.held_out import quality
 from simulations.poc.processes import Process
 from simulations.poc.running import started, stop
+from simulations.poc.training import train
 from tests.agents import phenofed, wait_until
 
 SILOS = ("silo-1", "silo-2", "silo-3", "silo-4")
@@ -56,21 +59,30 @@ def of(folder: TrialFolder) -> dict[str, Process]:
     return {process.name: process for process in processes.read(folder.processes)}
 
 
-def interrupted_start(folder: TrialFolder) -> None:
-    with started(folder, SILOS) as fresh:
-        assert [process.name for process in fresh if process.runs] == ["relay", *SILOS]
-        raise KeyboardInterrupt
+def family(folder: TrialFolder) -> set[int]:
+    """Ids of the trial's processes and of everything that they have started, and that still runs."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state not in "ZX":
+                parents[int(path.parent.name)] = int(parent)
+    found = {process.pid for process in processes.read(folder.processes)} & parents.keys()
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
-def working_on(folder: TrialFolder) -> list[str]:
-    """Command lines of all processes of this machine that name the trial's folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return [command for command in found if str(folder.path) in command]
+def running(pids: set[int]) -> set[int]:
+    """Those that still run; a zombie does not."""
+    return {pid for pid in pids if _state(pid) not in "ZX"}
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def test_a_new_patient_is_ranked_over_four_hospitals_of_separate_processes(trial: TrialFolder) -> None:
@@ -102,17 +114,49 @@ def test_a_killed_agent_is_named_as_missing_and_started_again_alone(trial: Trial
 
 
 def test_down_leaves_no_process_and_is_harmless_a_second_time(trial: TrialFolder) -> None:
-    assert working_on(trial)
+    before = family(trial)
+    assert len(before) >= 5
     assert "relay" in phenofed("poc", "down", trial.path).output
-    assert working_on(trial) == []
+    wait_until(lambda: not running(before))
     assert "nothing runs" in phenofed("poc", "down", trial.path).output
 
 
 def test_an_interrupted_start_leaves_nothing_running(trial: TrialFolder) -> None:
     stop(trial)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_start(trial)
-    assert working_on(trial) == []
+    interrupted = started(trial, SILOS)
+    fresh = interrupted.__enter__()
+    assert [process.name for process in fresh if process.runs] == ["relay", *SILOS]
+    assert not interrupted.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert not any(process.runs for process in fresh)
+    assert processes.read(trial.processes) == []
+
+
+def test_a_flower_node_that_a_killed_agent_left_behind_ends_with_the_trial(trial: TrialFolder) -> None:
+    home = trial.workspace("silo-2") / "node" / "flower"
+    home.mkdir(parents=True)
+    waiting = [sys.executable, "-c", "input()", tool("flower-supernode")]
+    with subprocess.Popen(waiting, cwd=home, stdin=subprocess.PIPE, start_new_session=True) as node:
+        (home / "node.pid").write_text(f"{node.pid}\n")
+        processes.write(trial.processes, [Process("silo-2", 1, "before this boot")])
+        assert "had ended before: silo-2" in phenofed("poc", "down", trial.path).output
+        assert node.wait(20) == -signal.SIGKILL
+
+
+def test_training_asks_for_a_trial_that_is_up_and_for_its_network(trial: TrialFolder) -> None:
+    stop(trial)
+    with pytest.raises(RunError, match="not every hospital"):
+        raise_of(phenofed("poc", "run", trial.path, "--rounds", 1))
+    scenario = trial.about().scenario
+    other = scenario.backbone.model_copy(update={"architecture": "iresnet18"})
+    with pytest.raises(ConfigError, match="another network"):
+        train(trial, SILOS, scenario.model_copy(update={"backbone": other}), print)
+    assert not (trial.operator / "plans").exists()
+
+
+def test_patients_whom_no_gallery_holds_are_ranked_in_clear(trial: TrialFolder) -> None:
+    found = quality(trial, SILOS)
+    assert (found.patients, found.syndromes) == (12, 4)
+    assert 0.5 < found.top1 <= found.top5 == 1
 
 
 def test_a_reused_process_id_is_left_alone() -> None:
@@ -134,7 +178,7 @@ def test_what_does_not_end_when_asked_is_killed(tmp_path: Path) -> None:
     processes.write(tmp_path / "processes.json", [process])
     assert processes.end(processes.read(tmp_path / "processes.json"), seconds=0.2) == ["deaf"]
     assert not process.runs
-    assert processes.end([dataclasses.replace(process)]) == []
+    assert processes.end([process]) == []
 
 
 def test_a_folder_with_something_else_is_not_touched(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def _say_next(folder: Path, place: TrialFolder, silos: tuple[str, ...]) -> None:
     say(f"  phenofed silo status {workspace}")
     say(f"  phenofed silo budget {workspace}")
     say(f"  phenofed silo discover {workspace} ask {silos[1]}")
-    say(f"  phenofed silo withdraw {workspace} {known[0].id}")
+    say(f"  phenofed silo consent withdraw {workspace} {known[0].id}")
     say(f"  phenofed poc down {folder}")
     if probes:
         say(f"in {folder / 'probes'} lie photos of patients whom no gallery holds, named by their true syndrome")

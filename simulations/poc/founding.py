@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from client.adoption import USUAL_FOLDER
+from client.audit.opening import written_down
 from client.joining import examine, install
 from client.key_file import SiloKeys, write_keys
 from client.policy import load_policy
@@ -47,7 +48,8 @@ def found(folder: TrialFolder, scenario: Scenario, patients: Patients) -> None:
         kit = membership.add(operator, read_request(request), request, keys)
         workspace = Workspace(folder.workspace(silo))
         install(examine(read_kit(kit.read_bytes()), workspace, read_request(request)), workspace)
-        store.save(workspace.cohort_folder, patients.of[silo], patients.crops)
+        with written_down(workspace, "import"):
+            store.save(workspace.cohort_folder, patients.of[silo], patients.crops)
         _write_policy(workspace.folder / "policy.yaml", scenario)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from client.adoption import adopt
+from client.audit.opening import written_down
+from client.released import note_release
 from client.workspace import Workspace
 from common.consortium.key_file import new_key_file
 from common.consortium.unlocking import find_secret
@@ -48,7 +50,10 @@ def release(folder: TrialFolder, model: Path, facts: CardFacts, *, plan: str | N
 def adopt_everywhere(folder: TrialFolder, silos: Iterable[str], signed: Path) -> None:
     """Install a signed release at every silo; agents that run load it when they are started anew."""
     for silo in silos:
-        adopt(Workspace(folder.workspace(silo)), signed)
+        workspace = Workspace(folder.workspace(silo))
+        with written_down(workspace, "release.adopt"):
+            adopted = adopt(workspace, signed)
+        note_release(workspace, adopted.release)
 
 
 def write_untouched(folder: Path, scenario: Scenario) -> None:

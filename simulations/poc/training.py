@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from client.audit.opening import written_down
 from client.plans.deciding import approve_plan
 from client.plans.shelf import PlanShelf
 from client.workspace import Workspace
@@ -98,7 +99,8 @@ def _sign(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, run: st
 
 def _approve(workspace: Workspace, run: str, signed: Path) -> Path:
     PlanShelf(workspace).add(signed.read_bytes())
-    return approve_plan(workspace, run, by=getpass.getuser())
+    with written_down(workspace, "plan.approve", run=run):
+        return approve_plan(workspace, run, by=getpass.getuser())
 
 
 def _facts(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, led: LedRun) -> CardFacts:
