@@ -105,16 +105,26 @@ def test_who_opens_the_connection_is_named(folder: Path, tmp_path: Path) -> None
     assert findings["admission"].state is State.FAILED
 
 
-def test_another_key_of_the_same_root_is_not_the_relay(folder: Path, tmp_path: Path) -> None:
-    keys = ConsortiumFolder(folder / "operator").keys(KeyFile((folder / "operator.key").read_bytes()))
-    key, root = certificates.new_key(), (folder / "operator" / "ca.pem").read_bytes()
+@pytest.mark.parametrize(
+    ("host", "own_key", "told"),
+    [("127.0.0.1", False, "not the relay's in the roster"), ("other.example", True, "is not for 127.0.0.1")],
+)
+def test_a_certificate_of_the_root_must_be_the_relays(
+    folder: Path, tmp_path: Path, host: str, own_key: bool, told: str
+) -> None:
+    operator = ConsortiumFolder(folder / "operator")
+    keys = operator.keys(KeyFile((folder / "operator.key").read_bytes()))
+    key = certificates.new_key()
+    if own_key:
+        key = certificates.key_from_pem((folder / "operator" / "relay" / "key.pem").read_bytes())
     files = TlsFiles(tmp_path / "c.pem", tmp_path / "k.pem", tmp_path / "ca.pem")
     write_bytes(files.key, certificates.key_to_pem(key), private=True)
-    write_bytes(files.certificate, certificates.relay_certificate(key.public_key(), "127.0.0.1", root, keys.root))
+    certificate = certificates.relay_certificate(key.public_key(), host, operator.root, keys.root)
+    write_bytes(files.certificate, certificate)
     with server(interceptor(files), port_of(folder)):
-        findings = found(site(folder), "TLS")
-    assert findings["TLS"].state is State.FAILED
-    assert "not the relay's in the roster" in findings["TLS"].found
+        finding = found(site(folder), "TLS")["TLS"]
+    assert finding.state is State.FAILED
+    assert told in finding.found
 
 
 def test_a_server_without_tls_is_told(folder: Path) -> None:
