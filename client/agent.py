@@ -18,26 +18,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from client.adoption import adopted_release
 from client.audit.answering import audited, audited_peers, training_note
 from client.audit.entry import AGENT
 from client.audit.opening import open_log
+from client.clinic.kept import drop_kept
 from client.discovery.answering import PREFIX
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
-from client.encoder import PhotoEncoder
-from client.gallery_keeper import GalleryKeeper
-from client.kept import drop_kept
-from client.ledger import Ledger
-from client.link import LinkLimits, RelayLink
-from client.local_requests import LocalRequests
-from client.local_socket import LocalServer
-from client.members import FILE as MEMBERS
-from client.members import check_accepted, strangers_of
+from client.gallery.encoder import PhotoEncoder
+from client.gallery.keeper import GalleryKeeper
+from client.ledger.ledger import Ledger
+from client.local.door import LocalServer
+from client.local.requests import LocalRequests
 from client.monitoring.metrics import AgentMetrics
 from client.monitoring.observing import observed, observed_peers
 from client.monitoring.snapshot import snapshot
-from client.policy import SiloPolicy
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.proposing import Proposer
@@ -45,8 +40,13 @@ from client.ranking.querier import ConsortiumQuerier
 from client.ranking.query_keys import QueryKeys
 from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
+from client.relay.link import LinkLimits, RelayLink
 from client.training.service import TrainingService
-from client.workspace import Workspace
+from client.workspace.adoption import adopted_release
+from client.workspace.members import FILE as MEMBERS
+from client.workspace.members import check_accepted, strangers_of
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.encryption.silo_session import SiloSession
 from common.encryption.worker import Worker

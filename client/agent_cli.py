@@ -46,7 +46,7 @@ def up(
     One outbound connection to the relay; nothing listens on the network.
     """
     from client.agent import Agent
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
 
     home = Workspace(workspace)
     start_logging(log_format, verbose=verbose, silo=home.name)
@@ -133,7 +133,7 @@ def down(workspace: Folder) -> None:
 
 
 def _call(folder: Path, operation: str, **values: Any) -> dict[str, Any]:
-    from client.local_socket import call
-    from client.workspace import Workspace
+    from client.local.door import call
+    from client.workspace.workspace import Workspace
 
     return call(Workspace(folder).socket_path, operation, values)

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.adopt_cli import register as register_adopt
 from client.agent_cli import add_to
 from client.audit.cli import register as register_audit
-from client.consent_cli import register as register_consent
 from client.discovery.cli import register as register_discovery
-from client.import_cli import bring_in
-from client.members_cli import register as register_members
+from client.patients.consent_cli import register as register_consent
+from client.patients.import_cli import bring_in
 from client.plans.cli import register as register_plans
 from client.preflight.cli import check
+from client.workspace.adopt_cli import register as register_adopt
+from client.workspace.members_cli import register as register_members
 from common.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.consortium.kit import Kit
 
 _HELP = """Run a hospital's part: keys, patients, policy, members.
@@ -74,8 +74,8 @@ def init(
 
     Example: phenofed silo init workspace --name clinic-a --contact faces@clinic-a.example --key-file silo.key
     """
-    from client.key_file import SiloKeys, write_keys
-    from client.workspace import About, check_new, create_workspace
+    from client.workspace.key_file import SiloKeys, write_keys
+    from client.workspace.workspace import About, check_new, create_workspace
     from common.consortium.certificates import key_from_pem
     from common.consortium.console import say
     from common.consortium.fields import check_name
@@ -120,7 +120,7 @@ def join(
 
     Example: phenofed silo join workspace clinic-a.zip --roster-key "twelve words as the operator said them"
     """
-    from client.joining import examine, install
+    from client.workspace.joining import examine, install
     from common.consortium.console import read_file, say
     from common.consortium.kit import MAX_BYTES, read_kit
     from common.consortium.request import read_request
@@ -154,7 +154,7 @@ def labels(
 
     Example: phenofed silo labels workspace --map "CdLS=OMIM:122470"
     """
-    from client.labels import map_labels, read_labels, write_labels
+    from client.workspace.labels import map_labels, read_labels, write_labels
     from common.cohort import store
     from common.consortium.console import say, show_table
 
@@ -177,7 +177,7 @@ def labels(
 
 
 def _workspace(folder: Path) -> Workspace:
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
 
     return Workspace(folder)
 

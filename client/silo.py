@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from client.local_states import LocalStates
-from client.participation import Participation
+from client.patients.participation import Participation
 from common.cohort.schema import Cohort, Purpose
 from common.cohort.store import StoredCohort, written
 from common.cohort.store import load as load_cohort

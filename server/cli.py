@@ -48,7 +48,7 @@ def up(
     """
     # gRPC reads it when it is loaded, and would print a line for every stranger who knocks.
     os.environ.setdefault("GRPC_VERBOSITY", "INFO" if log and log_format is LogFormat.TEXT else "NONE")
-    from server.relay_running import running, watch
+    from server.relay.running import running, watch
 
     if log or log_format is LogFormat.JSON:
         start_logging(log_format, verbose=True)
@@ -80,7 +80,7 @@ def status(
 
 
 def _status_table(folder: Path) -> Table:
-    from server.relay_traffic import traffic
+    from server.relay.traffic import traffic
 
     table = Table("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals")
     for silo in traffic(folder):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from client.encoder import PhotoEncoder
-from client.ranking_list import DECIMALS, Listed, RankingList, best
+from client.clinic.ranking_list import DECIMALS, Listed, RankingList, best
+from client.gallery.encoder import PhotoEncoder
 from common.cohort import store
 from common.cohort.store import StoredCohort
 from common.errors import PhotoError, RunError

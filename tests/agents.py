@@ -16,12 +16,12 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-import client.local_socket
+import client.local.door
 from client.agent import Agent
-from client.link import LinkLimits
-from client.policy import load_policy
-from client.ranking_list import RankingList, from_json
-from client.workspace import Workspace
+from client.clinic.ranking_list import RankingList, from_json
+from client.relay.link import LinkLimits
+from client.workspace.policy import load_policy
+from client.workspace.workspace import Workspace
 from common.cli import application
 from common.cohort import store
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndrome
@@ -35,7 +35,7 @@ from common.releases.bare import write_release
 from common.releases.manifest import Encoding
 from common.storage import sha256_bytes
 from deploy.folder import ConsortiumFolder
-from server.relay_running import running
+from server.relay.running import running
 from simulations.weights import THIN
 from tests.consortium_folder import copy_consortium, done, kit_of, make_consortium
 
@@ -203,7 +203,7 @@ class Hospitals:
 
     def ask(self, name: str, operation: str, attachments: Sequence[bytes] = (), **values: Any) -> dict[str, Any]:
         """What an agent answers on its local socket."""
-        return client.local_socket.call(self.agents[name].workspace.socket_path, operation, values, attachments)
+        return client.local.door.call(self.agents[name].workspace.socket_path, operation, values, attachments)
 
     def rank(self, name: str, content: bytes, *, reference: str = "patient 17", keep: bool = False) -> RankingList:
         """Rank one aligned photo at a hospital."""

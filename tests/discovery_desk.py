@@ -13,7 +13,7 @@ from client.discovery.pseudonyms import Pseudonyms
 from client.discovery.responder import DiscoveryResponder
 from client.discovery.rows import DiscoveryRows
 from client.discovery.unsolved import Unsolved
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from common.cohort.schema import Cohort, Consent, Patient, Purpose
 from common.consortium.identity import Member
 from common.encryption.gram_session import GramAsker, GramResponder

@@ -12,10 +12,10 @@ import yaml
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
 from client.discovery.requests import operations
-from client.encoder import PhotoEncoder
-from client.ledger import Ledger
-from client.local_socket import LocalServer
-from client.workspace import Workspace
+from client.gallery.encoder import PhotoEncoder
+from client.ledger.ledger import Ledger
+from client.local.door import LocalServer
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndrome
 from common.errors import RelayError

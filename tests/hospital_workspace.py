@@ -7,7 +7,7 @@ from pathlib import Path
 
 from client.audit.entry import Entry, read_entry
 from client.audit.files import lines, log_files
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Patient
 from tests.cohort_files import drawn_face, drawn_landmarks

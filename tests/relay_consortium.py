@@ -12,14 +12,14 @@ from typing import Any
 
 import grpc
 
-from client.link import LinkLimits, RelayLink
-from client.relay_connection import Pace
-from client.relay_service import Handler
+from client.relay.connection import Pace
+from client.relay.link import LinkLimits, RelayLink
+from client.relay.service import Handler
 from common.transport.backoff import Backoff
 from common.transport.tls import TlsFiles
 from common.transport.wire import METHOD, SERVICE
-from server.relay import Relay
-from server.relay_limits import Limits
+from server.relay.limits import Limits
+from server.relay.relay import Relay
 from tests.tls_files import Authority
 
 PATIENT = 20.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from common.transport.wire import CHUNK, Frame, Kind, Status, chunk, parse
-from server.relay_exchange import Exchange
-from server.relay_limits import Limits
-from server.relay_line import Line
-from server.relay_metrics import RelayMetrics
+from server.relay.exchange import Exchange
+from server.relay.limits import Limits
+from server.relay.line import Line
+from server.relay.metrics import RelayMetrics
 
 ID = b"1" * 16
 

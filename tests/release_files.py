@@ -18,9 +18,9 @@ from common.releases.facts import CardFacts
 from common.releases.manifest import Encoding, Origin
 from common.releases.release import Release
 from common.releases.signing import sign_release
-from server.publishing import publish
-from server.registry import Listed, ReleaseRegistry
-from server.release_key import make_key, open_key
+from server.releases.key import make_key, open_key
+from server.releases.publishing import publish
+from server.releases.registry import Listed, ReleaseRegistry
 from simulations.weights import THIN
 from tests.report_run import make_run
 

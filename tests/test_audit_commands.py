@@ -12,9 +12,9 @@ import pytest
 
 from client.audit.files import log_files
 from client.audit.opening import open_log
-from client.participation import Part, Participation
-from client.released import note_release
-from client.workspace import Workspace
+from client.patients.participation import Part, Participation
+from client.patients.released import note_release
+from client.workspace.workspace import Workspace
 from common.releases.manifest import Origin
 from common.releases.release import Release
 from tests.agents import Hospitals, found_hospitals, hospitals, photo

@@ -22,7 +22,7 @@ from client.audit.entry import AGENT, MOST_BYTES, Entry, member, read_entry, use
 from client.audit.files import lines, log_files
 from client.audit.log import AuditLog
 from client.audit.verifying import Verdict, verify
-from client.local_socket import Request
+from client.local.door import Request
 from common.consortium.identity import Member
 from common.errors import AgentError, DisclosureError, PhotoError, RunError
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.consortium import certificates
 from common.consortium.certificates import issued_by
 from common.consortium.request import read_request, write_request

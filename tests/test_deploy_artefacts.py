@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from client.link import LinkLimits
+from client.relay.link import LinkLimits
 from tests.nginx_process import CONFIGURATION, nginx, nginx_command
 from tests.relay_consortium import PATIENT, RelayConsortium
 from tests.tls_files import Authority

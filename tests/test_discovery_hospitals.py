@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from client.agent import Agent
 from client.discovery import answering
 from client.discovery.answering import ACCEPT, ASK, OFFER
-from client.policy import Discovery
-from client.workspace import Workspace
+from client.workspace.policy import Discovery
+from client.workspace.workspace import Workspace
 from common.encryption.envelope import HEADER_BYTES, SIGNATURE_BYTES
 from common.encryption.gram_layout import MOST_DIMENSION, MOST_ROWS, GramLayout
 from common.encryption.gram_terms import LEAST_THRESHOLD, MOST_PATIENTS, Pairing

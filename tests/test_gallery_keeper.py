@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client import gallery_opening
-from client.gallery import Gallery
-from client.gallery_keeper import GalleryKeeper
+from client.gallery import opening as gallery_opening
+from client.gallery.gallery import Gallery
+from client.gallery.keeper import GalleryKeeper
 from common.cohort.schema import Cohort, Consent, Patient, Purpose
 from common.consortium.counts import Totals
 from common.errors import AgentError, CohortError, DisclosureError, RunError

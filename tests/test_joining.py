@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.consortium import certificates
 from common.consortium.kit import read_kit, write_kit
 from common.consortium.request import read_request

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.key_file import SiloKeys, read_keys, write_keys
+from client.workspace.key_file import SiloKeys, read_keys, write_keys
 from common.consortium.key_file import KeyFile, Passphrase, new_key_file, open_private, read_key_file, seal_private
 from common.consortium.unlocking import PASSPHRASE, PASSPHRASE_FILE, choose_secret, find_secret
 from common.errors import AgentError, EncryptionError

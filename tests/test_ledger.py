@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from common.consortium.identity import Card, Member
 from common.encryption.answers import Answers
 from common.errors import AgentError, DisclosureError, EncryptionError
@@ -209,7 +209,7 @@ def test_everything_is_there_after_a_restart(ledger: Ledger, path: Path, clock: 
 KILLED = """
 import os, sys
 from pathlib import Path
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from common.consortium.identity import Card
 from common.privacy.disclosure import STANDARD
 ledger = Ledger(Path(sys.argv[1]))

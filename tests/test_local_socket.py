@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from client.agent import Agent
-from client.local_socket import LocalServer, Request, call
-from client.workspace import Workspace
+from client.local.door import LocalServer, Request, call
+from client.workspace.workspace import Workspace
 from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, PhotoError
 from tests.agents import Hospitals, found_hospitals, hospitals, phenofed, photo, set_policy
 

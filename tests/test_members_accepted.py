@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from client.members import FILE, Accepted, strangers
-from client.workspace import Workspace
+from client.workspace.members import FILE, Accepted, strangers
+from client.workspace.workspace import Workspace
 from common.consortium.identity import Member
 from common.consortium.words import fingerprint_words
 from common.errors import AgentError

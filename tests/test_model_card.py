@@ -16,7 +16,7 @@ from common.releases.card import RESEARCH_ONLY, model_card
 from common.releases.facts import CardFacts, Figure, People, SiloSize, people_of
 from common.releases.manifest import Manifest, Origin
 from common.releases.small_cells import shown_table
-from server.finished_run import read_facts, read_run
+from server.releases.finished_run import read_facts, read_run
 from tests.release_files import NOON, make_finished_run, write_model
 
 ORIGIN = Origin(name="trial", number=3, created=NOON, software="0.1.0", protocol=1, purposes=("train",))

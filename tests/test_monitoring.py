@@ -17,15 +17,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.text import Text
 
-from client.members import FILE
 from client.monitoring.metrics import AgentMetrics
 from client.monitoring.snapshot import Snapshot
+from client.workspace.members import FILE
 from common.consortium.gallery_epoch import GalleryEpoch
 from common.errors import AgentError, DisclosureError
 from common.json_logs import FIELDS, JsonLines, LogFormat, start_logging
 from common.live_view import watch
 from common.transport.refusal import PeerRefusal
-from server.relay_metrics import RelayMetrics
+from server.relay.metrics import RelayMetrics
 from tests.agents import ROWS, Hospitals, found_hospitals, photo, set_policy
 from tests.tls_files import Authority
 

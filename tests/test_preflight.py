@@ -21,14 +21,14 @@ from client.preflight.finding import Finding, State
 from client.preflight.firewall import firewall_request
 from client.preflight.site import Site
 from client.preflight.volume import encrypted, layers
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.consortium import certificates
 from common.consortium.key_file import KeyFile
 from common.storage import sha256_file, write_bytes
 from common.transport.tls import TlsFiles
 from deploy.folder import ConsortiumFolder
-from server.relay_running import running
+from server.relay.running import running
 from tests.agents import found_hospitals, import_patients, set_policy
 from tests.consortium_folder import command, copy_consortium, done
 from tests.preflight_servers import interceptor, plain, refusing_proxy, server

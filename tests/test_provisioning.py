@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.consortium.certificates import key_to_pem
 from common.consortium.identity import Member
 from common.consortium.request import read_request

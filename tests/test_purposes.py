@@ -16,11 +16,11 @@ import pytest
 
 from client.discovery.ground import Ground
 from client.discovery.unsolved import Unsolved
-from client.ledger import Ledger
-from client.participation import Participation
+from client.ledger.ledger import Ledger
+from client.patients.participation import Participation
 from client.ranking.standing import allowed
 from client.silo import Silo
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndrome
 from common.errors import RunError
@@ -154,14 +154,14 @@ def test_exports_take_what_may_be_matched_today_whatever_was_encoded(tmp_path: P
 READS = {
     "client/agent.py": "client/ranking/standing.py",
     "client/cli.py": "counts labels at the hospital's own terminal",
-    "client/encoder.py": "client/ranking/standing.py",
-    "client/importing.py": "stores what it read again",
+    "client/gallery/encoder.py": "client/ranking/standing.py",
+    "client/patients/importing.py": "stores what it read again",
     "client/preflight/site.py": "counts at the hospital's own terminal",
     "client/silo.py": "client/silo.py",
-    "client/stored_patients.py": "stores what it read again",
-    "client/withdrawal.py": "stores what it read again",
+    "client/patients/stored_patients.py": "stores what it read again",
+    "client/patients/withdrawal.py": "stores what it read again",
     "deploy/registry.py": "syndromes alone",
-    "server/finished_run.py": "counts, with small cells suppressed",
+    "server/releases/finished_run.py": "counts, with small cells suppressed",
     "simulations/benchmarks/evaluation.py": "synthetic and research cohorts, as prepared",
     "simulations/benchmarks/importing.py": "synthetic cohorts",
     "simulations/benchmarks/training.py": "simulations/benchmarks/training.py",

@@ -182,7 +182,7 @@ def test_what_is_over_budget_is_refused_before_it_is_sent_and_says_what_remains(
     left = alpha.ledger.left_to_ask(lineages, alpha.standing().floor)
     embedding = np.ones((1, alpha.encoder.dimension), np.float32)
     with alpha.ledger.file.change() as rows:
-        from client.spending import charge
+        from client.ledger.spending import charge
 
         charge(rows, "own", lineages, left - 2, None, consortium.today)
     with pytest.raises(DisclosureError, match="3 units are asked and 2 of 128 remain"):

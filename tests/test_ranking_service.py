@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.link import RelayLink
-from client.relay_outbox import Outbox
+from client.relay.link import RelayLink
+from client.relay.outbox import Outbox
 from common.errors import ConfigError, DisclosureError, PhotoError
 from common.releases.bare import read_release
 from common.releases.encoder import ReleasedEncoder

@@ -14,11 +14,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from client.link import RelayLink
+from client.relay.link import RelayLink
 from common.errors import ConfigError, RelayError
 from common.transport.wire import METHOD, SERVICE, Frame, Kind
-from server.relay import Relay
-from server.relay_limits import Limits
+from server.relay.limits import Limits
+from server.relay.relay import Relay
 from tests.relay_consortium import PATIENT, Gate, RelayConsortium, raw_stream
 from tests.tls_files import Authority
 
@@ -143,7 +143,7 @@ def test_tls_files_that_cannot_be_used_are_named(consortium: RelayConsortium, tm
 
 def test_the_relay_loads_neither_encryption_nor_learning() -> None:
     code = (
-        "import sys, server.relay, server.relay_running\n"
+        "import sys, server.relay.relay, server.relay.running\n"
         "heavy = ('common.encryption', 'tenseal', 'torch', 'flwr', 'client', 'numpy')\n"
         "print([name for name in heavy if name in sys.modules])"
     )

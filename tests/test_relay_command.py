@@ -15,14 +15,14 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.link import LinkLimits, RelayLink
+from client.relay.link import LinkLimits, RelayLink
 from common.consortium.identity import Member
 from common.consortium.roster import Roster, RosterMember, write_roster
 from common.errors import ConfigError, RelayError
 from common.storage import write_bytes, write_text
-from server.relay_roster import WatchedRoster
-from server.relay_settings import read_settings
-from server.relay_traffic import traffic
+from server.relay.roster import WatchedRoster
+from server.relay.settings import read_settings
+from server.relay.traffic import traffic
 from tests.relay_consortium import PATIENT
 from tests.tls_files import Authority
 

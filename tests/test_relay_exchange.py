@@ -8,7 +8,7 @@ import pytest
 
 from common.transport.notices import present
 from common.transport.wire import CHUNK, Frame, Kind, Status
-from server.relay_line import End
+from server.relay.line import End
 from tests.relay_hub import ID, Hub, errors, messages, reply, request
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from client.relay_outbox import Message, Outbox
+from client.relay.outbox import Message, Outbox
 from common.errors import ConfigError, DisclosureError, RelayError
 from common.transport.assembly import Assembler, AssemblyLimits, TooMuch
 from common.transport.backoff import Backoff

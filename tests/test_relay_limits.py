@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from common.transport.notices import granted
 from common.transport.wire import CHUNK, MAX_FRAME, Frame, Kind, Status
-from server.relay_limits import TokenBucket
-from server.relay_line import End
+from server.relay.limits import TokenBucket
+from server.relay.line import End
 from tests.relay_hub import ID, Hub, errors, messages, reply, request
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from client.link import LinkLimits
-from client.relay_connection import Pace
-from client.relay_service import ServiceLimits
+from client.relay.connection import Pace
+from client.relay.link import LinkLimits
+from client.relay.service import ServiceLimits
 from common.errors import DisclosureError, RelayError
 from common.transport.refusal import PeerRefusal
 from common.transport.wire import CHUNK, MAX_MESSAGE
-from server.relay_limits import Limits
+from server.relay.limits import Limits
 from tests.relay_consortium import PATIENT, Gate, Proxy, RelayConsortium
 
 ROOT = Path(__file__).parent.parent
@@ -148,7 +148,7 @@ def test_a_relay_that_restarts_in_mid_request_costs_no_reply_and_no_second_call(
 SILO = """
 import sys, threading
 from pathlib import Path
-from client.link import RelayLink
+from client.relay.link import RelayLink
 from common.transport.tls import TlsFiles
 
 

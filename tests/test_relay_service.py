@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 
-from client.relay_presence import Presence
-from client.relay_service import Outcome, PeerService, ServiceLimits
+from client.relay.presence import Presence
+from client.relay.service import Outcome, PeerService, ServiceLimits
 from common.errors import DisclosureError
 from common.transport.refusal import read_refusal
 from common.transport.wire import MAX_MESSAGE, Frame, Kind, Status

@@ -21,7 +21,7 @@ from common.releases.manifest import CARD, MANIFEST, PARAMETERS, SIGNATURE
 from common.releases.release import Release
 from server import checkpoints, release_cli
 from server.checkpoints import Checkpoint, RoundSummary
-from server.registry import ReleaseRegistry
+from server.releases.registry import ReleaseRegistry
 from tests.consortium_folder import make_consortium
 from tests.release_files import PLAN, make_finished_run, make_registry, publish_model, write_model
 from tests.training_hospitals import plan_in, sign_plan

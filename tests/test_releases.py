@@ -14,10 +14,10 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.adoption import POINTER, adopt, adopted_release, go_back
 from client.agent import Agent
 from client.audit.files import log_files
-from client.workspace import Workspace
+from client.workspace.adoption import POINTER, adopt, adopted_release, go_back
+from client.workspace.workspace import Workspace
 from common.consortium.roster import read_roster, write_roster
 from common.consortium.signed_file import Statement, write_signed
 from common.errors import AgentError, PhenofedError, RunError, WeightsError
@@ -29,7 +29,7 @@ from common.releases.package import read_files, read_model, write_zip
 from common.releases.release import Release
 from common.releases.signing import verified
 from common.storage import sha256_bytes
-from server.registry import ReleaseRegistry
+from server.releases.registry import ReleaseRegistry
 from simulations.weights import THIN
 from tests.consortium_folder import add_silo, copy_consortium, done, found_consortium, kit_of, refusal
 from tests.release_files import make_registry, publish_model, signed, write_files, write_model

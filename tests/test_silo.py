@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from client.participation import Participation
+from client.patients.participation import Participation
 from client.silo import Silo
 from common.cohort import store
 from common.cohort.schema import Consent, Purpose

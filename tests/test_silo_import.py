@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from client.importing import bring_in
-from client.withdrawal import withdraw
-from client.workspace import Workspace
+from client.patients.importing import bring_in
+from client.patients.withdrawal import withdraw
+from client.workspace.workspace import Workspace
 from common.cohort import folder as folders
 from common.cohort import store
 from common.cohort.schema import Consent, Purpose

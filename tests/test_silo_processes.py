@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from client.agent import Agent
-from client.local_socket import call
-from client.workspace import Workspace
+from client.local.door import call
+from client.workspace.workspace import Workspace
 from common.errors import AgentError
 from tests.agents import ROWS, found_hospitals, phenofed, photo, scores_in_clear, wait_until
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.labels import map_labels, read_labels, write_labels
+from client.workspace.labels import map_labels, read_labels, write_labels
 from common.cohort import store
 from common.cohort.schema import Cohort, Consent, Patient, Photo, Purpose, Syndrome
 from common.consortium.signed_file import RefusedFile

@@ -15,7 +15,7 @@ import torch
 from flwr.app import Context
 
 import client.app
-from client.local_socket import LocalServer, call
+from client.local.door import LocalServer, call
 from client.plans.deciding import SOCKET
 from client.training.desk import TrainingDesk
 from client.training.forwarding import SOCKET as VARIABLE

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.local_socket import LocalServer
+from client.local.door import LocalServer
 from client.plans.shelf import PlanShelf
 from client.training.node import NodeSettings, equip, read_node
 from common.children import child, clean_environment

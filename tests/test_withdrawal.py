@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.consents import SiteConsents
-from client.gallery_cache import GalleryCache
-from client.gallery_keeper import GalleryKeeper
-from client.participation import Part, Participation
-from client.patient_key import PatientKey
-from client.withdrawal import close_rows, withdraw
-from client.workspace import Workspace
+from client.gallery.cache import GalleryCache
+from client.gallery.keeper import GalleryKeeper
+from client.patients.consents import SiteConsents
+from client.patients.participation import Part, Participation
+from client.patients.patient_key import PatientKey
+from client.patients.withdrawal import close_rows, withdraw
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Purpose
 from common.errors import AgentError
@@ -122,7 +122,9 @@ def test_a_withdrawal_that_was_interrupted_is_finished_by_the_next(
     hospital: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr("client.withdrawal.write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(
+            "client.patients.withdrawal.write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             withdraw(hospital, "P-1", None, TODAY)
     bring(hospital, *EVERYBODY)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import deploy
-from client.policy import SiloPolicy, load_policy
-from client.workspace import Workspace
+from client.workspace.policy import SiloPolicy, load_policy
+from client.workspace.workspace import Workspace
 from common.consortium.key_file import KeyFile
 from common.errors import AgentError, ConfigError, EncryptionError
 from common.privacy.disclosure import OPEN, STANDARD

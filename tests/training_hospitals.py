@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.cohort.schema import Consent, Purpose
 from common.consortium.plan import RunPlan, read_plan
 from common.storage import sha256_file

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from client.audit.entry import AGENT, Entry, Outcome, is_fact, member, reason_of, user
 from client.audit.log import AuditLog
-from client.local_socket import Request
+from client.local.door import Request
 from common.errors import PhenofedError
 
 LOOKS = frozenset({"status", "budget", "discover.remaining"})

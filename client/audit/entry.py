@@ -31,7 +31,7 @@ _COUNT = None
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,95}")
 FACTS: Mapping[str, re.Pattern[str] | None] = {
-    "patient": re.compile(r"[0-9a-f]{32}"),  # client.patient_key
+    "patient": re.compile(r"[0-9a-f]{32}"),  # client.patients.patient_key
     "purposes": re.compile(r"none|(train|match|discover|display)(,(train|match|discover|display))*"),
     "topic": _NAME,
     "member": re.compile(r"[a-z0-9-]{1,40}"),

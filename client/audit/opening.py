@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.audit.entry import is_fact, reason_of, user
 from client.audit.log import AuditLog
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.config import Settings
 from common.consortium.console import read_file
 from common.consortium.identity import Card

@@ -9,7 +9,7 @@ import threading
 
 from client.discovery.ground import Ground
 from client.discovery.responder import DiscoveryResponder
-from client.policy import SiloPolicy
+from client.workspace.policy import SiloPolicy
 from common.consortium.identity import Card
 from common.encryption.gram_session import GramResponder
 from common.encryption.worker import Worker

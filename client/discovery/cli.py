@@ -132,8 +132,8 @@ def remaining(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _call(context: typer.Context, operation: str, **values: Any) -> dict[str, Any]:
-    from client.local_socket import call
-    from client.workspace import Workspace
+    from client.local.door import call
+    from client.workspace.workspace import Workspace
 
     return call(Workspace(context.obj).socket_path, f"discover.{operation}", values)
 

@@ -17,7 +17,7 @@ from client.discovery.exchange import LinkExchange
 from client.discovery.ground import Ground
 from client.discovery.links import Link
 from client.discovery.questions import OpenQuestion
-from client.policy import SiloPolicy
+from client.workspace.policy import SiloPolicy
 from common.consortium.identity import Card
 from common.encryption.gram_session import GramAsker
 from common.encryption.worker import Worker

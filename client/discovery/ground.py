@@ -18,11 +18,11 @@ from client.discovery.pseudonyms import Pseudonyms
 from client.discovery.questions import Questions
 from client.discovery.rows import DiscoveryRows
 from client.discovery.unsolved import Unsolved
-from client.encoder import PhotoEncoder
-from client.ledger import Ledger
-from client.members import check_accepted, strangers_of
-from client.policy import SiloPolicy
-from client.workspace import Workspace
+from client.gallery.encoder import PhotoEncoder
+from client.ledger.ledger import Ledger
+from client.workspace.members import check_accepted, strangers_of
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.cohort.schema import Purpose
 from common.cohort.store import StoredCohort
 from common.consortium.identity import Card

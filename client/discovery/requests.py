@@ -9,7 +9,7 @@ from typing import Any
 from client.discovery.clusters import clusters
 from client.discovery.desk import DiscoveryDesk, Outcome
 from client.discovery.links import Link
-from client.local_socket import Request
+from client.local.door import Request
 
 Operation = Callable[[Request], dict[str, Any]]
 

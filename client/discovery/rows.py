@@ -6,8 +6,8 @@ partner, never by patient, and neither a new key nor a restart renews them.
 
 from __future__ import annotations
 
-from client.ledger import DISCOVERY_ROWS, Ledger, LedgerAnswers
-from client.spending import left
+from client.ledger.ledger import DISCOVERY_ROWS, Ledger, LedgerAnswers
+from client.ledger.spending import left
 from common.consortium.identity import Card
 
 _SCOPE = frozenset({"discovery"})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from client.local_socket import Request
+from client.local.door import Request
 from client.monitoring.metrics import OTHER, AgentMetrics, Outcome, Side
 from common.errors import PhenofedError
 

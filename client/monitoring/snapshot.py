@@ -12,7 +12,7 @@ from common.consortium.certificates import read_certificate
 
 if TYPE_CHECKING:
     from client.agent import Agent
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)

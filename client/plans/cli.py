@@ -62,7 +62,7 @@ def add(
     Example: phenofed silo plans add workspace spring.json
     """
     from client.plans.deciding import approve_by_policy
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.consortium.console import read_file, say
     from common.consortium.plan import MAX_BYTES
 
@@ -98,7 +98,7 @@ def approve(folder: Folder, run: Run) -> None:
     """
     from client.audit.opening import written_down
     from client.plans.deciding import approve_plan
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.consortium.console import say
 
     workspace = Workspace(folder)
@@ -111,7 +111,7 @@ def approve(folder: Folder, run: Run) -> None:
 def refuse(folder: Folder, run: Run) -> None:
     """Refuse a run, or take an approval back: from now on no round of it is trained here."""
     from client.audit.opening import written_down
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.consortium.console import say
 
     with written_down(Workspace(folder), "plan.refuse", run=run):
@@ -140,7 +140,7 @@ def train_node(
 
 def _shelf(folder: Path) -> PlanShelf:
     from client.plans.shelf import PlanShelf
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
 
     return PlanShelf(Workspace(folder))
 

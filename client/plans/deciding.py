@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from client.plans.shelf import BY_POLICY, HeldPlan, PlanShelf
-from client.policy import SiloPolicy
 from client.training.node import NodeSettings, equip
-from client.workspace import Workspace
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.consortium.console import read_file
 
 NODE, SOCKET = "node", "training.sock"

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.config import Settings
 from common.consortium.approval import write_approval
 from common.consortium.console import read_file

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from client.link import RelayLink
-from client.local_socket import call
+from client.local.door import call
 from client.preflight.attempt import Step
 from client.preflight.finding import Finding, failed, ok, warning
 from client.preflight.site import Site
+from client.relay.link import RelayLink
 from common.errors import AgentError, PhenofedError
 
 _LOOK_SECONDS = 0.1

@@ -31,7 +31,7 @@ def check(
     from client.preflight.checks import broken, examine
     from client.preflight.firewall import firewall_request
     from client.preflight.site import Site
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.consortium.console import show_table
 
     site = Site(Workspace(workspace))

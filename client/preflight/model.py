@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.adoption import adopted_release
 from client.preflight.finding import Finding, failed, ok, warning
 from client.preflight.site import Site
+from client.workspace.adoption import adopted_release
 from common.storage import sha256_file
 
 _FETCH = "fetch the file again; change the hash only if you trust the new file"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from client.labels import map_labels, read_labels
 from client.preflight.finding import Finding, ok, warning
 from client.preflight.site import Site
+from client.workspace.labels import map_labels, read_labels
 from common.cohort.schema import Purpose
 from common.cohort.store import StoredCohort
 from common.faces.quality import assess

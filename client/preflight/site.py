@@ -9,9 +9,9 @@ from functools import cached_property
 
 from cryptography import x509
 
-from client.policy import SiloPolicy
 from client.preflight.attempt import Attempt, attempt
-from client.workspace import Workspace
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.consortium.certificates import read_certificate
 from common.consortium.console import read_file

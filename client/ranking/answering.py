@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.layouts import layouts_of
 from client.ranking.open_epoch import OpenEpoch

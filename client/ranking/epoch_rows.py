@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from client.gallery import Gallery
+from client.gallery.gallery import Gallery
 from client.ranking.open_epoch import OpenEpoch
 from common.encryption.gallery_rows import GalleryRows
 from common.ranking.kernel import rbf_coefficients

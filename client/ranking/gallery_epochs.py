@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from client.gallery import Gallery
-from client.gallery_keeper import GalleryKeeper
-from client.ledger import Ledger
+from client.gallery.gallery import Gallery
+from client.gallery.keeper import GalleryKeeper
+from client.ledger.ledger import Ledger
 from client.ranking.counted_silos import CountedSilos
 from client.ranking.epoch_rows import served_rows
 from client.ranking.layouts import layouts_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from client.ledger import Ledger
+from client.ledger.ledger import Ledger
 from client.ranking.answering import KNOWN, keys_body, query_body
 from client.ranking.epoch_rows import clear_scores
 from client.ranking.gallery_epochs import GalleryEpochs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from client.encoder import PhotoEncoder
-from client.labels import map_labels, read_labels
-from client.members import check_accepted
-from client.workspace import Workspace
+from client.gallery.encoder import PhotoEncoder
+from client.workspace.labels import map_labels, read_labels
+from client.workspace.members import check_accepted
+from client.workspace.workspace import Workspace
 from common.cohort.schema import Cohort, Purpose
 from common.cohort.store import StoredCohort
 from common.consortium.gallery_epoch import GalleryEpoch

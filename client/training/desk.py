@@ -17,13 +17,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from client.local_socket import Reply, Request
+from client.local.door import Reply, Request
 from client.plans.shelf import PlanShelf
-from client.policy import SiloPolicy
 from client.silo import Silo
 from client.training.forwarding import DESCRIBE, TRAIN, told
 from client.training.rounds import AnsweredRounds
-from client.workspace import Workspace
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.consortium.plan import RunPlan
 from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError
 from common.learning.assembly import ModelPool

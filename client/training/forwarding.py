@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from client.local_socket import Reply, exchange
+from client.local.door import Reply, exchange
 from common.errors import AgentError
 from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
 

@@ -7,12 +7,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-from client.local_socket import LocalServer
+from client.local.door import LocalServer
 from client.plans.deciding import NODE, socket_of
-from client.policy import SiloPolicy
 from client.training.desk import Note, TrainingDesk, log_note
 from client.training.node import LOOK_SECONDS, serve
-from client.workspace import Workspace
+from client.workspace.policy import SiloPolicy
+from client.workspace.workspace import Workspace
 from common.errors import PhenofedError
 
 LOG = logging.getLogger("phenofed.training")

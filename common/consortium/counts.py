@@ -6,7 +6,7 @@ other subtracts them. The sum over all participants is free of them; any other s
 Bonawitz et al., CCS 2017, without its recovery from dropouts: one vector short, and there is no total.
 
 A silo must never mask two different counts for one epoch: whoever sees both subtracts them. So the vector is
-stored before it is sent, by the epoch's number (client.ledger), and sent again as it is.
+stored before it is sent, by the epoch's number (client.ledger.ledger), and sent again as it is.
 
 The sum holds what the silos say. One that lies makes it meaningless or lifts it; nobody learns another's counts.
 """

@@ -10,7 +10,7 @@ from common.errors import RunError
 from common.releases.facts import CardFacts, SiloSize
 from server import checkpoints
 from server.checkpoints import RoundSummary
-from server.relay_settings import read_settings
+from server.relay.settings import read_settings
 
 PHOTOS = "photographs of patients, which stayed in their hospitals"
 

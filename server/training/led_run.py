@@ -28,7 +28,7 @@ from common.releases.bare import write_release
 from common.storage import write_bytes
 from server import checkpoints
 from server.checkpoints import Checkpoint
-from server.relay_settings import RelaySettings, read_settings
+from server.relay.settings import RelaySettings, read_settings
 
 if TYPE_CHECKING:
     from common.records import Parameters

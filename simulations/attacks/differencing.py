@@ -6,7 +6,7 @@
 One silo holds rows of five patients, and in each of them the same happens before the next epoch. The insider
 spends half a year's budget before and half after: no change of a gallery gives more. A row is a unit mean, whose
 length is lost; the insider puts in the length that patients with one syndrome usually have together. With the
-rule the rows are those of ``client.gallery_keeper``; without it each epoch serves whoever is there.
+rule the rows are those of ``client.gallery.keeper``; without it each epoch serves whoever is there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.gallery_keeper import GalleryKeeper
+from client.gallery.keeper import GalleryKeeper
 from common.consortium.counts import Totals
 from common.privacy.disclosure import SIMULATION, STANDARD, STRICT, Profile, answerable
 from common.ranking.patients import Embeddings

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from client.joining import examine, install
-from client.key_file import SiloKeys, write_keys
-from client.workspace import About, create_workspace
+from client.workspace.joining import examine, install
+from client.workspace.key_file import SiloKeys, write_keys
+from client.workspace.workspace import About, create_workspace
 from common.consortium.certificates import key_from_pem
 from common.consortium.key_file import Secret, new_key_file
 from common.consortium.kit import read_kit
@@ -107,7 +107,7 @@ def _joining(folder: Path, name: str, secret: Secret, operator: ConsortiumFolder
 
 
 def _join(folder: Path, kit: Path, secret: Secret) -> None:
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
 
     workspace = Workspace(folder, secret)
     request = read_request((folder / "request.json").read_bytes())

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from client.gallery_keeper import GalleryKeeper
-from client.ledger import Ledger
-from client.link import RelayLink
+from client.gallery.keeper import GalleryKeeper
+from client.ledger.ledger import Ledger
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.proposing import Proposer
 from client.ranking.querier import ConsortiumQuerier
 from client.ranking.query_keys import QueryKeys
 from client.ranking.standing import Matchable, Standing
-from client.workspace import Workspace
+from client.relay.link import RelayLink
+from client.workspace.workspace import Workspace
 from common.encryption.silo_session import SiloSession
 from common.encryption.worker import Worker
 from common.encryption.worker_pool import WorkerPool

@@ -193,7 +193,7 @@ def _found(place: TrialFolder, scenario: str, overrides: list[str], silos: int) 
 
 
 def _show(place: TrialFolder, silos: tuple[str, ...]) -> None:
-    from client.workspace import Workspace
+    from client.workspace.workspace import Workspace
     from common.cohort import store
     from common.consortium.console import show_table
     from common.consortium.words import fingerprint_words

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import yaml
 
-from client.adoption import USUAL_FOLDER
 from client.audit.opening import written_down
-from client.joining import examine, install
-from client.key_file import SiloKeys, write_keys
-from client.policy import load_policy
-from client.workspace import About, Workspace, create_workspace
+from client.workspace.adoption import USUAL_FOLDER
+from client.workspace.joining import examine, install
+from client.workspace.key_file import SiloKeys, write_keys
+from client.workspace.policy import load_policy
+from client.workspace.workspace import About, Workspace, create_workspace
 from common.cohort import store
 from common.cohort.schema import Syndrome
 from common.consortium.certificates import key_from_pem

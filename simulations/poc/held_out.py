@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from client.adoption import adopted_release
-from client.workspace import Workspace
+from client.workspace.adoption import adopted_release
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Cohort, Purpose
 from common.cohort.store import StoredCohort

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from client.adoption import adopt
 from client.audit.opening import written_down
-from client.released import note_release
-from client.workspace import Workspace
+from client.patients.released import note_release
+from client.workspace.adoption import adopt
+from client.workspace.workspace import Workspace
 from common.consortium.key_file import new_key_file
 from common.consortium.unlocking import find_secret
 from common.learning.assembly import ModelPool
@@ -18,9 +18,9 @@ from common.releases.bare import read_release, write_release
 from common.releases.facts import CardFacts
 from common.releases.manifest import Encoding
 from common.storage import sha256_file
-from server.publishing import publish
-from server.registry import ReleaseRegistry
-from server.release_key import make_key, open_key
+from server.releases.key import make_key, open_key
+from server.releases.publishing import publish
+from server.releases.registry import ReleaseRegistry
 from simulations.poc.folder import TrialFolder
 from simulations.scenario import Scenario
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from client.local_socket import call
-from client.workspace import Workspace
+from client.local.door import call
+from client.workspace.workspace import Workspace
 from common.children import end_former, tool
 from common.errors import AgentError, PhenofedError, RunError
 from simulations.poc import processes

@@ -13,7 +13,7 @@ import yaml
 from client.audit.opening import written_down
 from client.plans.deciding import approve_plan
 from client.plans.shelf import PlanShelf
-from client.workspace import Workspace
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.cohort.schema import Patient, Purpose
 from common.consortium.unlocking import find_secret

@@ -1,0 +1,1 @@
+"""What a clinician meets: the rank command, the list that it shows, and what is kept on request."""

@@ -1,0 +1,1 @@
+"""What a hospital is compared by: its patients' embeddings, and the galleries of each epoch."""

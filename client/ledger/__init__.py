@@ -1,0 +1,1 @@
+"""What a hospital answered and asked, for good: budgets, stored answers, stored counts."""

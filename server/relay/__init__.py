@@ -1,0 +1,1 @@
+"""The relay: passes signed bytes between hospitals, and holds no key of theirs. Only here is grpc imported."""

@@ -1,0 +1,49 @@
+"""A relay that runs from a folder and follows its roster."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.storage import write_json
+from server.relay.relay import Relay
+from server.relay.roster import WatchedRoster
+from server.relay.settings import read_settings
+from server.relay.traffic import RUNNING, VERSION
+
+_LOOK_SECONDS = 1.0
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
+    """A relay that serves as ``FOLDER/relay.yaml`` says, and the roster that it admits by.
+
+    Raises:
+        ConfigError: settings, TLS files or roster cannot be used.
+        RelayError: a port is taken.
+    """
+    settings = read_settings(folder)
+    roster = WatchedRoster(settings.roster, bytes.fromhex(settings.roster_key))
+    relay = Relay(settings.listen, settings.tls, roster.name_of, limits=settings.limits)
+    relay.metrics.watch_certificate(settings.tls.certificate.read_bytes)
+    relay.start()
+    note = folder / RUNNING
+    try:
+        metrics = relay.metrics.serve(settings.metrics_port)
+        write_json(note, {"version": VERSION, "port": relay.port, "metrics_port": metrics, "pid": os.getpid()})
+        yield relay, roster
+    finally:
+        note.unlink(missing_ok=True)
+        relay.metrics.close()
+        relay.stop()
+
+
+def watch(relay: Relay, roster: WatchedRoster, *, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Apply each new roster within a second, until ``stop``; who is no longer on it is cut off at once."""
+    while not stop.wait(_LOOK_SECONDS):
+        if roster.refresh():
+            relay.recheck()
+            say(f"roster {roster.roster.sequence}: {len(roster.roster.members)} members")
