@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import getpass
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from common.cohort import store
 from common.cohort.schema import Patient, Purpose
 from common.consortium.unlocking import find_secret
 from common.errors import ConfigError
-from common.releases.facts import CardFacts, SiloSize, people_of
+from common.releases.facts import CardFacts, people_of
 from common.storage import sha256_file, write_text
 from deploy.folder import ConsortiumFolder
 from deploy.plans import read_draft, sign
+from server.training.facts import facts_of_rounds
 from server.training.leading import lead, listening
 from server.training.led_run import LedRun, begin_run
 from simulations.poc.folder import TrialFolder
@@ -104,22 +106,11 @@ def _approve(workspace: Workspace, run: str, signed: Path) -> Path:
 
 
 def _facts(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, led: LedRun) -> CardFacts:
-    """What the model card tells of a run."""
-    trained = {silo: _trained(folder, silo) for silo in silos}
-    history = led.checkpoint().history
-    left_out = {silo: sum(silo in summary.excluded for summary in history) for silo in silos}
-    return CardFacts(
-        data="synthetic faces, drawn by a program"
-        if isinstance(scenario.cohort, SyntheticCohort)
-        else "photographs",
-        silos=tuple(
-            SiloSize(silo, len(people), sum(len(p.photos) for p in people), len({p.syndrome for p in people}))
-            for silo, people in trained.items()
-        ),
-        people=people_of(patient for people in trained.values() for patient in people),
-        left_out={silo: rounds for silo, rounds in left_out.items() if rounds},
-        discarded=sum(summary.discarded for summary in history),
-    )
+    """What the model card tells: more than a coordinator knows, since a trial has all hospitals in one place."""
+    trained = [patient for silo in silos for patient in _trained(folder, silo)]
+    known = facts_of_rounds(led.path)
+    data = "synthetic faces, drawn by a program" if isinstance(scenario.cohort, SyntheticCohort) else known.data
+    return replace(known, data=data, people=people_of(trained))
 
 
 def _trained(folder: TrialFolder, silo: str) -> tuple[Patient, ...]:
