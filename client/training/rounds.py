@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from common.errors import DisclosureError
+from common.errors import AgentError, DisclosureError
 from common.records import TrainRequest, digest
 from common.storage import write_json
 
@@ -30,7 +30,7 @@ class AnsweredRounds:
             DisclosureError: the round was trained on too many different parameters.
         """
         path = self._folder / f"{request.run}.rounds.json"
-        held: dict[str, list[str]] = json.loads(path.read_text()) if path.exists() else {}
+        held = _read(path)
         starts = held.setdefault(str(request.round), [])
         asked = digest(request.parameters)
         if asked in starts:
@@ -42,3 +42,12 @@ class AnsweredRounds:
             )
         starts.append(asked)
         write_json(path, held)
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    try:
+        return {str(round): list(starts) for round, starts in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise AgentError(f"{path} is damaged", remedy="restore it, or refuse the run") from error

@@ -54,12 +54,11 @@ class TrainingService:
         """Serve whenever there is a node to serve: the first approval makes it."""
         while not self._stop.wait(LOOK_SECONDS):
             try:
-                policy = self._policy()
-                if (
-                    policy.allow.train
-                    and policy.training.node == "with-agent"
-                    and (self._node / "node.json").exists()
-                ):
+                if (self._node / "node.json").exists() and self._is_wanted():
                     serve(self._node, self._stop)
             except (PhenofedError, OSError) as error:
                 LOG.error("the training node does not run: %s", error)
+
+    def _is_wanted(self) -> bool:
+        policy = self._policy()
+        return policy.allow.train and policy.training.node == "with-agent"
