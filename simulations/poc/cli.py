@@ -219,7 +219,8 @@ def _say_next(folder: Path, place: TrialFolder, silos: tuple[str, ...]) -> None:
         say(f"  phenofed rank {folder / 'probes' / probes[0]} --aligned --patient new --workspace {workspace}")
     say(f"  phenofed silo status {workspace}")
     say(f"  phenofed silo budget {workspace}")
-    say(f"  phenofed silo discover {workspace} ask {silos[1]}")
+    if any(patient.syndrome is None for patient in known):
+        say(f"  phenofed silo discover {workspace} ask {silos[1]}")
     say(f"  phenofed silo consent withdraw {workspace} {known[0].id}")
     say(f"  phenofed poc down {folder}")
     if probes:
