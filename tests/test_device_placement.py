@@ -148,7 +148,7 @@ def test_a_hospital_goes_on_alike_whichever_device_it_kept_its_state_from(finish
     assert [*found, answer(folders["cuda"], "cpu", 3)] == expected
     for file in (folders["cpu"] / "training" / "run-1").iterdir():
         assert (folders["cuda"] / "training" / "run-1" / file.name).read_bytes() == file.read_bytes()
-        assert set(load_file(file)) == {"rows", "labels", "anchors"}
+        assert set(load_file(file)) == {"rows", "labels", "anchors", "data"}
 
 
 def test_a_whole_run_on_another_device_ends_alike(finished: Run, tmp_path: Path) -> None:

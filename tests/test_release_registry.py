@@ -19,8 +19,9 @@ from common.consortium.plan import RunPlan
 from common.errors import ConfigError, EncryptionError, PhenofedError, RunError, WeightsError
 from common.releases.manifest import CARD, MANIFEST, PARAMETERS, SIGNATURE
 from common.releases.release import Release
-from server import checkpoints, release_cli
+from server import checkpoints
 from server.checkpoints import Checkpoint, RoundSummary
+from server.releases import cli as release_cli
 from server.releases.registry import ReleaseRegistry
 from tests.consortium_folder import make_consortium
 from tests.release_files import PLAN, make_finished_run, make_registry, publish_model, write_model
