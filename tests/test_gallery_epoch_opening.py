@@ -140,7 +140,7 @@ def test_a_silo_that_was_away_learns_what_opened_and_waits(running: Hospitals) -
     assert len(ids(running)) == 1
     with pytest.raises(DisclosureError, match="epsilon has no part"):
         running.rank("epsilon", PICTURE)
-    assert running.open_epoch(by="epsilon") == 2
+    assert running.open_epoch(by="epsilon") > 1
     assert current(running, "alpha").epoch.waiting == ("epsilon",)
     assert running.rank("epsilon", PICTURE).silos == ("alpha", "beta", "delta", "gamma")
 

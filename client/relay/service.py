@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.errors import PhenofedError
 from common.transport.refusal import write_refusal
@@ -105,8 +107,10 @@ class PeerService:
         except PhenofedError as error:
             return Outcome(Status.REFUSED, write_refusal(error))
         except Exception as error:
-            # Details of a fault stay here; its text may quote data, so that the log gets its kind only.
-            LOG.error("a request of %s failed (%s)", frame.sender, type(error).__name__)
+            # Details of a fault stay here; its text may quote data, so that the log gets its kind and place only.
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(last.filename).name}:{last.lineno}"
+            LOG.error("a request of %s failed (%s at %s)", frame.sender, type(error).__name__, place)
             return Outcome(Status.FAILED, b"")
         LOG.info("%d bytes answered with %d in %.3f s", len(body), len(reply), self._clock() - began)
         return Outcome(Status.OK, reply)
