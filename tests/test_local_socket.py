@@ -7,6 +7,7 @@ import logging
 import socket
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,24 @@ def test_up_says_in_one_line_what_is_missing(alone: Hospitals, tmp_path: Path) -
     set_policy(workspace, model=None)
     refused = phenofed("silo", "up", workspace).exception
     assert "the policy names no model" in str(refused)
+
+
+def test_an_answer_on_its_way_leaves_before_the_door_is_shut(tmp_path: Path) -> None:
+    closing = threading.Event()
+
+    def handle(request: Request) -> dict[str, Any]:
+        closing.set()
+        # As an agent that is told to stop: it closes its door while the answer is not yet written.
+        shutting.wait(5)
+        return {"stops": True}
+
+    shutting = threading.Event()
+    server = LocalServer(tmp_path / "s", handle)
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(call(tmp_path / "s", "stop", {})))
+    asking.start()
+    assert closing.wait(5)
+    threading.Timer(0.2, shutting.set).start()
+    server.close()
+    asking.join(5)
+    assert answers == [{"stops": True}]

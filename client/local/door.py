@@ -13,6 +13,7 @@ import shutil
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from common.errors import AgentError, PhenofedError
 LOG = logging.getLogger("phenofed.requests")
 
 Attachments = Sequence[bytes]
+GRACE = 2.0
+"""Seconds in which a request that runs may still be answered when the door closes."""
+
 _PATH_LIMIT = 100
 _CREDENTIALS = struct.Struct("3i")
 
@@ -69,15 +73,19 @@ class LocalServer:
             except AgentError:
                 self._socket.close()
                 raise
+        self._answering: set[threading.Thread] = set()
         self._thread = threading.Thread(target=self._serve, name="local socket", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening; requests that run are not waited for."""
+        """Stop listening; what is being answered gets ``GRACE`` seconds to leave, such as the answer to "stop"."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._path.unlink(missing_ok=True)
+        end = time.monotonic() + GRACE
+        for thread in tuple(self._answering):
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _serve(self) -> None:
         while True:
@@ -85,13 +93,18 @@ class LocalServer:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+            thread = threading.Thread(target=self._one, args=(connection,), daemon=True)
+            self._answering.add(thread)
+            thread.start()
 
     def _one(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError, frames.PipeClosed):
-            head, *attachments = frames.read(connection.fileno()) or [b""]
-            answer, brought = self._answer(head, attachments, _user(connection))
-            frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought])
+        try:
+            with connection, suppress(OSError, frames.PipeClosed):
+                head, *attachments = frames.read(connection.fileno()) or [b""]
+                answer, brought = self._answer(head, attachments, _user(connection))
+                frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought])
+        finally:
+            self._answering.discard(threading.current_thread())
 
     def _answer(self, head: bytes, attachments: Attachments, user: str) -> tuple[dict[str, Any], Attachments]:
         try:
