@@ -156,8 +156,7 @@ def as_table(ranking: RankingList) -> Table:
         title=Text("\n".join(head)),  # as Text: what stands in brackets is no markup
         title_justify="left",
         title_style="not italic",
-        caption=f"{ranking.answerable} syndromes were scored; {ranking.withheld} of the registry were not: "
-        "too few patients, or closed until the next gallery epoch",
+        caption=_scored(ranking),
         caption_justify="left",
     )
     table.add_column("rank", justify="right")
@@ -176,6 +175,15 @@ def as_table(ranking: RankingList) -> Table:
             row.support or "not shown",
         )
     return table
+
+
+def _scored(ranking: RankingList) -> str:
+    if not ranking.withheld:
+        return f"all {ranking.answerable} syndromes of the registry were scored"
+    return (
+        f"{ranking.answerable} syndromes were scored; {ranking.withheld} of the registry were not: "
+        "too few patients, or closed until the next gallery epoch"
+    )
 
 
 def as_tsv(ranking: RankingList) -> str:
