@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from simulations.running import Run, run
 from simulations.scenario import Scenario, load_scenario
+from tests.consortium_folder import NAMES, copy_consortium, make_consortium
 
 # Small enough for seconds, large enough for every part: four silos, rare syndromes, all modes, encryption.
 TINY = [
@@ -38,3 +41,17 @@ def tiny() -> Scenario:
 def finished(tiny: Scenario, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny scenario, run once. Tests read it and never write to its folder."""
     return run(tiny, tmp_path_factory.mktemp("runs") / "finished")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A consortium of four on disk, made once by the commands. Tests read it and never write to it."""
+    folder = tmp_path_factory.mktemp("made")
+    make_consortium(folder, NAMES)
+    return folder
+
+
+@pytest.fixture
+def consortium(made: Path, tmp_path: Path) -> Path:
+    """A copy of the consortium of four that a test may change."""
+    return copy_consortium(made, tmp_path / "consortium")

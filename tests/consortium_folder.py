@@ -15,6 +15,7 @@ from common.errors import PhenofedError
 from deploy import cli as consortium
 from deploy.folder import ConsortiumFolder
 
+NAMES = ["east", "north", "south", "west"]
 SYNDROMES = (
     "OMIM:122470,Cornelia de Lange syndrome 1,ORPHA:199,NIPBL,PS122470,",
     "OMIM:194050,Williams syndrome,ORPHA:904,ELN,,",

@@ -19,27 +19,10 @@ from common.errors import ConfigError
 from common.transport.tls import spki_of
 from deploy.folder import ConsortiumFolder
 from tests.consortium_folder import (
-    copy_consortium,
     done,
     kit_of,
-    make_consortium,
     refusal,
 )
-
-NAMES = ["east", "north", "south", "west"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_consortium(folder, NAMES)
-    return folder
-
-
-@pytest.fixture
-def consortium(made: Path, tmp_path: Path) -> Path:
-    """A copy of the consortium of four that a test may change."""
-    return copy_consortium(made, tmp_path / "consortium")
 
 
 def _handshake(made: Path, name: str, *, host: str = "127.0.0.1") -> str:

@@ -19,31 +19,14 @@ from common.errors import AgentError, ConfigError
 from deploy.folder import ConsortiumFolder
 from tests.consortium_folder import (
     add_silo,
-    copy_consortium,
     done,
     found_consortium,
     kit_of,
-    make_consortium,
     new_silo,
     refusal,
     words_of,
     write_table,
 )
-
-NAMES = ["east", "north", "south", "west"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_consortium(folder, NAMES)
-    return folder
-
-
-@pytest.fixture
-def consortium(made: Path, tmp_path: Path) -> Path:
-    """A copy of the consortium of four that a test may change."""
-    return copy_consortium(made, tmp_path / "consortium")
 
 
 def test_a_kit_is_for_one_silo(consortium: Path) -> None:

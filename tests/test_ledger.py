@@ -159,6 +159,7 @@ def test_a_message_id_used_for_another_query_is_refused_uniformly(ledger: Ledger
 def test_message_ids_of_one_querier_do_not_block_anothers(ledger: Ledger) -> None:
     ledger.answers(A, LINEAGES, STANDARD).reserve(b"m", b"t", 1)
     ledger.answers(B, LINEAGES, STANDARD).reserve(b"m", b"other", 1)
+    assert [ledger.remaining(querier, LINEAGES, STANDARD) for querier in (A, B)] == [127, 127]
 
 
 def test_an_answer_is_stored_for_charged_queries_only_and_never_replaced(ledger: Ledger) -> None:

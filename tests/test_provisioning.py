@@ -21,32 +21,16 @@ from common.transport.tls import TlsFiles, spki_of
 from deploy.folder import ConsortiumFolder
 from deploy.membership import add
 from tests.consortium_folder import (
+    NAMES,
     add_silo,
     command,
-    copy_consortium,
     done,
     kit_of,
-    make_consortium,
     new_silo,
     refusal,
     words_of,
     write_table,
 )
-
-NAMES = ["east", "north", "south", "west"]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make_consortium(folder, NAMES)
-    return folder
-
-
-@pytest.fixture
-def consortium(made: Path, tmp_path: Path) -> Path:
-    """A copy of the consortium of four that a test may change."""
-    return copy_consortium(made, tmp_path / "consortium")
 
 
 def test_four_hospitals_see_each_other_with_the_same_words(made: Path) -> None:
