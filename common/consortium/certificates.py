@@ -1,7 +1,7 @@
 """TLS keys and certificates (X.509, RFC 5280): P-256 keys, one root that issues everything, known by SPKI hashes.
 
-A certificate from the root opens a connection and nothing more: the SPKI hashes in the roster decide whom the relay
-admits. A silo knows the relay by root, host name and use, which no silo's certificate has; gRPC shows it no
+A certificate from the root opens a connection and nothing more: the SPKI hashes in the roster decide whom the
+relay admits. A silo knows the relay by root, host name and use, which no silo's certificate has; gRPC shows it no
 certificate to compare with the roster's hash, so ``phenofed silo check`` does that.
 """
 
