@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
     """Add ``release`` and its commands to the application."""
     release = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
     release.command("list", epilog=_EPILOG)(list_releases)
-    for command in (key, publish, show, promote, rollback, verify, export):
+    for command in (key, pretrained, publish, show, promote, rollback, verify, export):
         release.command(epilog=_EPILOG)(command)
     app.add_typer(release, name="release")
 
@@ -70,6 +70,52 @@ def key(
     public = make_key(folder, choose_secret(key_file, whose="the release key"), key_file)
     say(f"the words of the release key: {fingerprint_words(key_fingerprint(public))}")
     say(f"next: phenofed consortium release-key FOLDER {folder / PUBLIC}")
+
+
+def pretrained(
+    folder: Folder,
+    backbone: Annotated[Path, typer.Option(metavar="FILE", help="The pretrained network.")],
+    architecture: Annotated[str, typer.Option(help="thin, iresnet18|34|50|100, mobilefacenet or onnx.")],
+    sha256: Annotated[
+        str | None, typer.Option(help="The file's SHA-256; may be left out where our manifest lies beside it.")
+    ] = None,
+    normalisation: Annotated[str | None, typer.Option(help="arcface or imagenet; likewise.")] = None,
+    views: Annotated[int, typer.Option(help="Views of each photo in an embedding: 1, 2 or 4.")] = 2,
+    name: Annotated[str, typer.Option(help="Where it comes from: the first part of its id.")] = "pretrained",
+    key_file: KeyFileOption = None,
+) -> None:
+    """Sign a pretrained network as it came, as a candidate: a consortium can rank before it has trained.
+
+    The network's own file does not travel: every hospital has it already, and its hash is part of the release.
+
+    Example: phenofed release pretrained releases --backbone iresnet50.safetensors --architecture iresnet50
+    --normalisation arcface --sha256 9f86d081...
+    """
+    from common.config import parse
+    from common.consortium.console import say
+    from common.consortium.unlocking import find_secret
+    from common.learning.plan import TrainingPlan
+    from common.models.specs import BackboneSpec
+    from common.releases.manifest import Encoding
+    from server.releases import publishing
+    from server.releases.key import open_key
+    from server.releases.pretrained import UNTOUCHED, pretrained_model
+
+    registry = _registry(folder)
+    fields = {
+        "architecture": architecture,
+        "path": str(backbone),
+        "sha256": sha256,
+        "normalisation": normalisation,
+    }
+    spec = parse(fields, BackboneSpec, origin="the options")
+    encoding = parse({"views": views}, Encoding, origin="the options")
+    model = pretrained_model(spec, TrainingPlan(), encoding, name=name)
+    secret = find_secret(key_file or registry.about.key_file, whose="the release key")
+    listed = publishing.publish(registry, model, UNTOUCHED, open_key(folder, secret), purposes=())
+    say(f"release {listed.number}, {listed.id}, is {registry.state(listed.id)}")
+    say(f"its backbone has SHA-256 {model.manifest.backbone.sha256}")
+    say(f"next: phenofed release promote {folder} {listed.number}")
 
 
 def publish(

@@ -171,11 +171,12 @@ def _found(place: TrialFolder, scenario: str, overrides: list[str], silos: int) 
 
     from rich.console import Console
 
+    from server.releases.pretrained import UNTOUCHED
     from simulations.console import Bars
     from simulations.poc.folder import About
     from simulations.poc.founding import found
     from simulations.poc.patients import deal, scenario_for
-    from simulations.poc.releasing import UNTOUCHED, adopt_everywhere, release, write_untouched
+    from simulations.poc.releasing import adopt_everywhere, release, untouched
 
     chosen = scenario_for(scenario, overrides, silos)
     with (
@@ -186,8 +187,7 @@ def _found(place: TrialFolder, scenario: str, overrides: list[str], silos: int) 
         patients = deal(chosen, work=Path(work) / "run", out=place.path, progress=bars)
         with bars.stage("founding the consortium", 1) as advance:
             found(place, chosen, patients)
-            write_untouched(Path(work) / "model", chosen)
-            adopt_everywhere(place, patients.of, release(place, Path(work) / "model", UNTOUCHED))
+            adopt_everywhere(place, patients.of, release(place, untouched(chosen), UNTOUCHED))
             advance(1)
         place.remember(About(scenario=chosen, silos=tuple(patients.of)))
 

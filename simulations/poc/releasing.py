@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from client.audit.opening import written_down
 from client.patients.released import note_release
 from client.workspace.adoption import adopt
 from client.workspace.workspace import Workspace
 from common.consortium.key_file import new_key_file
 from common.consortium.unlocking import find_secret
-from common.learning.assembly import ModelPool
-from common.releases.bare import read_release, write_release
 from common.releases.facts import CardFacts
 from common.releases.manifest import Encoding
-from common.storage import sha256_file
+from common.releases.release import Release
 from server.releases.key import make_key, open_key
+from server.releases.pretrained import pretrained_model
 from server.releases.publishing import publish
 from server.releases.registry import ReleaseRegistry
 from simulations.poc.folder import TrialFolder
 from simulations.scenario import Scenario
-
-UNTOUCHED = CardFacts(data="none: the pretrained network as it came")
 
 
 def make_registry(folder: TrialFolder) -> bytes:
@@ -33,8 +28,8 @@ def make_registry(folder: TrialFolder) -> bytes:
     return make_key(folder.releases, new_key_file(key_file), key_file)
 
 
-def release(folder: TrialFolder, model: Path, facts: CardFacts, *, plan: str | None = None) -> Path:
-    """Sign the bare model in a folder and make it the current release; gives the folder of the signed one.
+def release(folder: TrialFolder, model: Release, facts: CardFacts, *, plan: str | None = None) -> Path:
+    """Sign a model and make it the current release; gives the folder of the signed one.
 
     Args:
         plan: digest of the plan that it was trained by; without one, nobody's photos were used.
@@ -42,7 +37,7 @@ def release(folder: TrialFolder, model: Path, facts: CardFacts, *, plan: str | N
     registry = ReleaseRegistry(folder.releases)
     key = open_key(folder.releases, find_secret(registry.about.key_file, whose="the release key"))
     purposes = () if plan is None else ("train",)
-    listed = publish(registry, read_release(model), facts, key, plan=plan, purposes=purposes)
+    listed = publish(registry, model, facts, key, plan=plan, purposes=purposes)
     registry.promote(listed.id)
     return registry.place(listed.id)
 
@@ -56,19 +51,13 @@ def adopt_everywhere(folder: TrialFolder, silos: Iterable[str], signed: Path) ->
         note_release(workspace, adopted.release)
 
 
-def write_untouched(folder: Path, scenario: Scenario) -> None:
+def untouched(scenario: Scenario) -> Release:
     """The pretrained network as a model of no rounds: something to rank with before any training."""
-    backbone = scenario.backbone
-    if backbone.path is not None and backbone.sha256 is None:
-        backbone = backbone.model_copy(update={"sha256": sha256_file(backbone.path)})
-    initial = ModelPool(scenario.device).initial(backbone, scenario.training)
-    write_release(
-        folder,
-        {path: np.asarray(value) for path, value in initial.items()},
-        scenario=scenario.name,
+    return pretrained_model(
+        scenario.backbone,
+        scenario.training,
+        Encoding(views=scenario.ranking.views),
+        name=scenario.name,
         seed=scenario.seed,
-        rounds=0,
-        backbone=backbone,
-        training=scenario.training,
-        encoding=Encoding(views=scenario.ranking.views, ensemble=False),
+        device=scenario.device,
     )

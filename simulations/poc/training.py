@@ -19,6 +19,7 @@ from common.cohort import store
 from common.cohort.schema import Patient, Purpose
 from common.consortium.unlocking import find_secret
 from common.errors import ConfigError
+from common.releases.bare import read_release
 from common.releases.facts import CardFacts, people_of
 from common.storage import sha256_file, write_text
 from deploy.folder import ConsortiumFolder
@@ -56,7 +57,7 @@ def train(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, say: Ca
     say("each of them has approved it; waiting until their Flower nodes are connected")
     led = begin_run(folder.relay, signed, approvals, backbone=backbone, parent=None)
     model = lead(led, listen=listening(led, None), say=say)
-    made = release(folder, model, _facts(folder, silos, scenario, led), plan=led.plan.digest)
+    made = release(folder, read_release(model), _facts(folder, silos, scenario, led), plan=led.plan.digest)
     adopt_everywhere(folder, silos, made)
     say(f"signed release {made.name}; every silo has adopted it")
     return run
