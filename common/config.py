@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.config_problems import described
 from common.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -94,18 +95,8 @@ def parse(data: Mapping[str, Any], kind: type[Model], *, origin: str) -> Model:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        problems = [_describe(problem, kind) for problem in error.errors()]
+        problems = described(error, kind)
         raise ConfigError(f"{origin}: {'; '.join(problems)}", remedy="mend the named keys") from error
-
-
-def _describe(problem: Any, kind: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    if problem["type"] == "missing":
-        return f"key '{key}' is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message[:1].lower()}{message[1:]}"
 
 
 def _copy(data: Any) -> Any:

@@ -12,6 +12,7 @@ from client.preflight.model import backbone, detector, release
 from client.preflight.network import name, port, proxy
 from client.preflight.patients import labels, patients, photos
 from client.preflight.permissions import permissions
+from client.preflight.policy import policy
 from client.preflight.presented import presented, root
 from client.preflight.site import Site
 from client.preflight.space import space
@@ -22,6 +23,7 @@ from common.errors import PhenofedError
 Check = Callable[[Site], Iterator[Finding]]
 
 CHECKS: dict[str, Check] = {
+    "policy": policy,
     "permissions": permissions,
     "encrypted volume": volume,
     "disk space": space,

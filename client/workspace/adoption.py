@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from client.workspace.policy import Model
+from client.workspace.model_policy import Model
 from client.workspace.workspace import Workspace
 from common.config import Settings
 from common.errors import AgentError, WeightsError

@@ -2,7 +2,7 @@
 
     policy = load_policy(Path("workspace/policy.yaml"))
 
-Paths in the file are relative to it. A comment for every key stands in deploy/policy.yaml, the usual proposal.
+Paths in the file are relative to it. docs/policy.md tells of every key; deploy/policy.yaml is the usual proposal.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
-from common.config import Settings, load
+from client.workspace.hours import Hours
+from client.workspace.model_policy import DetectorChoice, Model, Models
+from client.workspace.training_policy import Training
+from common.config import Settings, read_yaml
+from common.config_problems import parse_partly
 from common.consortium.fields import split_address
-from common.models.specs import BackboneSpec
+from common.errors import ConfigError
 from common.privacy.disclosure import Profile, by_name
 
 ROWS_A_YEAR = 16
+
+
+class InvalidPolicy(ConfigError):
+    """A policy that does not fit; it is in force for nobody, and nothing is allowed under it."""
 
 
 def _proxy_address(text: str) -> str:
@@ -46,14 +54,9 @@ class Approvals(Settings):
     train: Literal["by-hand", "automatic"] = "by-hand"
 
 
-class Training(Settings):
-    """How the Flower node runs. ``node``: started by the agent, or as a service of its own.
+class Clinic(Settings):
+    """A socket for people who rank and have no other right on the workspace, and their OS group; both or none."""
 
-    ``socket``: where the agent listens for the node, if not in the workspace; ``group``: the OS group that may
-    open it, where the node runs as another user.
-    """
-
-    node: Literal["with-agent", "on-its-own"] = "with-agent"
     socket: Path | None = None
     group: str | None = None
 
@@ -62,24 +65,6 @@ class Budget(Settings):
     """``queries_a_year``: of one querier for one syndrome; None for the profile's own."""
 
     queries_a_year: Annotated[int, Field(ge=0)] | None = None
-
-
-class Model(Settings):
-    """``release``: the folder of a release; ``backbone``: the network that it was trained from.
-
-    ``allow_unsigned``: load a model that nobody vouches for, such as that of a simulation.
-    """
-
-    release: Path
-    backbone: BackboneSpec
-    allow_unsigned: bool = False
-
-
-class DetectorChoice(Settings):
-    """A face detector, by file and hash."""
-
-    path: Path
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Discovery(Settings):
@@ -106,22 +91,18 @@ class SiloPolicy(Settings):
     relay: RelayAccess = RelayAccess()
     allow: Allowed = Allowed()
     approvals: Approvals = Approvals()
+    hours: Hours = Hours()
     training: Training = Training()
     profile: Literal["strict", "standard", "open"] = "standard"
     budget: Budget = Budget()
     model: Model | None = None
+    models: Models = Models()
     detector: DetectorChoice | None = None
     discovery: Discovery = Discovery()
     keep: Keep = Keep()
+    clinic: Clinic = Clinic()
     members: Literal["by-hand", "automatic"] = "by-hand"
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-
-    @model_validator(mode="after")
-    def _only_stricter(self) -> SiloPolicy:
-        limit, own = by_name(self.profile).queries_a_year, self.budget.queries_a_year
-        if limit is not None and own is not None and own > limit:
-            raise ValueError(f"budget.queries_a_year: {own} is more than the {limit} of profile {self.profile}")
-        return self
 
     @property
     def floor(self) -> Profile:
@@ -143,15 +124,49 @@ class SiloPolicy(Settings):
             model = model.model_copy(update={"release": folder / model.release, "backbone": backbone})
         if detector is not None:
             detector = detector.model_copy(update={"path": folder / detector.path})
-        place = self.training.socket and folder / self.training.socket
-        training = self.training.model_copy(update={"socket": place})
-        return self.model_copy(update={"model": model, "detector": detector, "training": training})
+        place, door = self.training.socket, self.clinic.socket
+        training = self.training.model_copy(update={"socket": place and folder / place})
+        clinic = self.clinic.model_copy(update={"socket": door and folder / door})
+        return self.model_copy(
+            update={"model": model, "detector": detector, "training": training, "clinic": clinic}
+        )
 
 
 def load_policy(path: Path) -> SiloPolicy:
     """The policy in a file, with absolute paths where ``path`` is absolute.
 
     Raises:
-        ConfigError: the file cannot be read or does not fit; every problem in one message.
+        InvalidPolicy: the file cannot be read or does not fit; every problem in one message.
     """
-    return load(path, SiloPolicy).relative_to(path.parent)
+    try:
+        data = read_yaml(path)
+    except ConfigError as error:
+        raise InvalidPolicy(error.what, remedy=error.remedy) from error
+    policy, problems, dropped = parse_partly(data, SiloPolicy)
+    problems += _at_odds(policy, dropped)
+    if problems:
+        raise InvalidPolicy(f"{path}: {'; '.join(problems)}", remedy="mend the named keys; see docs/policy.md")
+    return policy.relative_to(path.parent)
+
+
+def _at_odds(policy: SiloPolicy, dropped: frozenset[str]) -> list[str]:
+    """Keys that do not go together; what was dropped for another problem is not judged."""
+
+    def known(*keys: str) -> bool:
+        return not any(
+            f"{key}.".startswith(f"{lost}.") or lost.startswith(f"{key}.") for key in keys for lost in dropped
+        )
+
+    limit, own = policy.floor.queries_a_year, policy.budget.queries_a_year
+    found = []
+    if known("profile", "budget") and limit is not None and own is not None and own > limit:
+        found.append(f"'budget.queries_a_year': {own} is more than the {limit} of profile {policy.profile}")
+    if known("hours.zone") and policy.hours.limited and policy.hours.zone is None:
+        found.append("'hours.zone': is missing, write the hospital's time zone, such as Europe/Berlin")
+    if known("clinic.socket", "clinic.group") and (policy.clinic.socket is None) != (policy.clinic.group is None):
+        found.append("'clinic': socket and group belong together")
+    named = policy.model.backbone.sha256 if policy.model else None
+    listed = policy.models.sha256
+    if known("model", "models") and policy.model and listed is not None and named not in listed:
+        found.append("'models.sha256': does not name model.backbone.sha256, the model of this very policy")
+    return found

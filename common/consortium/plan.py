@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from common.config import Settings
-from common.consortium.fields import Address, Hash, Name
+from common.consortium.fields import Address, Hash, Name, check_printable
 from common.consortium.signed_file import Statement, read_signed, refused, write_signed
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
@@ -25,6 +25,12 @@ from common.releases.manifest import Encoding, ReleaseId
 
 KIND = "training plan"
 MAX_BYTES = 1 << 20
+
+Use = Literal["research", "clinical-care", "methods"]
+"""What a run is for: health research, the care of patients, or the development of methods; after HMB, CC and NMDS
+of the GA4GH Data Use Ontology."""
+
+Aim = Annotated[str, AfterValidator(check_printable), Field(min_length=3, max_length=300)]
 
 
 def _in_order(silos: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,6 +45,8 @@ class RunPlan(Settings):
     | key | meaning |
     |---|---|
     | run | its name, used once in a consortium |
+    | purpose | under which patients agreed that their photos are used |
+    | use, aim | what the run is for: one of ``Use``, and a line in words |
     | silos | who is asked to train; nobody else receives a message |
     | superlink | HOST:PORT where the hospitals' Flower nodes find the coordinator |
     | model | the backbone by architecture and SHA-256, without a path: each machine has its own |
@@ -55,6 +63,8 @@ class RunPlan(Settings):
     consortium: Name
     run: Name
     purpose: Literal["train"] = "train"
+    use: Use | None = None
+    aim: Aim | None = None
     silos: Annotated[tuple[Name, ...], Field(min_length=2, max_length=1000), AfterValidator(_in_order)]
     superlink: Address
     model: BackboneSpec
@@ -97,8 +107,15 @@ class RunPlan(Settings):
         return today > self.expires
 
     @property
+    def stated_purpose(self) -> str:
+        """What it is for, in words for people."""
+        return ": ".join(filter(None, (self.use, self.aim))) or "not stated"
+
+    @property
     def _statement(self) -> Statement:
-        return Statement(KIND, _spelt(self.model_dump(mode="json", exclude={"model": {"path"}})))
+        body = _spelt(self.model_dump(mode="json", exclude={"model": {"path"}}))
+        # Left out where they are not stated, so that plans from before there were such keys keep their digests.
+        return Statement(KIND, {k: v for k, v in body.items() if v is not None or k not in ("use", "aim")})
 
 
 def write_plan(plan: RunPlan, key: Ed25519PrivateKey) -> bytes:
