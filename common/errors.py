@@ -11,6 +11,7 @@
     +- DisclosureError      10   an answer that a policy forbids
     +- RelayError           11   the relay, or a hospital behind it, that cannot be reached
     +- AgentError           12   a silo's agent or workspace that is not ready
+    +- VersionError         13   two sides, or a file and a program, of releases that do not fit together
 
 The number is the exit code of the command line. A message says what happened and where (file, line
 or key); ``remedy`` says what to do next. The command line prints both and never a traceback.
@@ -83,3 +84,7 @@ class RelayError(PhenofedError):
 
 class AgentError(PhenofedError):
     exit_code = 12
+
+
+class VersionError(PhenofedError):
+    exit_code = 13

@@ -6,7 +6,9 @@ import threading
 from typing import Self
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+from common.versions import SOFTWARE
 
 
 class MetricsServer:
@@ -35,3 +37,9 @@ class MetricsServer:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def show_build(registry: CollectorRegistry) -> None:
+    """Show the release that runs."""
+    about = "1 for the release of phenofed that runs"
+    Gauge("phenofed_build_info", about, ["version"], registry=registry).labels(SOFTWARE).set(1)

@@ -18,6 +18,7 @@ from client.relay.service import Handler
 from common.transport.backoff import Backoff
 from common.transport.tls import TlsFiles
 from common.transport.wire import METHOD, SERVICE
+from common.versions import OWN, Hello
 from server.relay.limits import Limits
 from server.relay.relay import Relay
 from tests.tls_files import Authority
@@ -28,10 +29,10 @@ PATIENT = 20.0
 class RelayConsortium:
     """One relay at a time, always at the same port; everything that was made is closed by ``close``."""
 
-    def __init__(self, folder: Path, *members: str, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, *members: str, limits: Limits | None = None, hello: Hello = OWN) -> None:
         self.authority = Authority(folder)
         self.roster = {self.authority.spki(name): name for name in members}
-        self._limits = limits
+        self._limits, self._hello = limits, hello
         self._tls = self.authority.relay()
         self._links: list[RelayLink] = []
         self.relay = self._started("127.0.0.1:0")
@@ -76,7 +77,9 @@ class RelayConsortium:
         self.relay.stop()
 
     def _started(self, address: str) -> Relay:
-        relay = Relay(address, self._tls, lambda spki: self.roster.get(spki), limits=self._limits)
+        relay = Relay(
+            address, self._tls, lambda spki: self.roster.get(spki), limits=self._limits, hello=self._hello
+        )
         relay.start()
         return relay
 

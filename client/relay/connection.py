@@ -14,18 +14,20 @@ from common.transport.backoff import Backoff
 from common.transport.notices import granted
 from common.transport.tls import TlsFiles
 from common.transport.wire import Frame, Kind, parse
+from common.versions import OWN, Hello
 
 LOG = logging.getLogger("phenofed.link")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the relay is, and as whom to go there; ``proxy`` as in ``RelayStream``."""
+    """Where the relay is, and as whom to go there; ``proxy`` and ``hello`` as in ``RelayStream``."""
 
     address: str
     tls: TlsFiles
     name: str
     proxy: str | None = None
+    hello: Hello = OWN
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class RelayConnection:
         on_broken: Callable[[str, bool], None],
     ) -> None:
         self.outbox: Outbox | None = None
+        self.relay: Hello | None = None
+        """What the relay of the newest stream said of itself."""
         self._destination = destination
         self._pace = pace
         self._backoff = backoff
@@ -95,9 +99,8 @@ class RelayConnection:
         outgoing = iter(lambda: outbox.next(self._pace.heartbeat), None)
         self._is_open, self._heard, self._wrong_name = False, self._clock(), None
         try:
-            stream = RelayStream(
-                self._destination.address, self._destination.tls, outgoing, proxy=self._destination.proxy
-            )
+            to = self._destination
+            stream = RelayStream(to.address, to.tls, outgoing, proxy=to.proxy, own=to.hello)
         except PhenofedError as error:
             return str(error), False
         self.outbox, self._stream = outbox, stream
@@ -116,8 +119,10 @@ class RelayConnection:
         if self._wrong_name is not None:
             return f"the relay knows this certificate as '{self._wrong_name}'", True
         broken = stream.broken or Broken.LOST
-        if broken in (Broken.REPLACED, Broken.FAULTY):
+        if broken in (Broken.REPLACED, Broken.FAULTY, Broken.VERSION):
             self._backoff.give_way()
+        if broken is Broken.VERSION:
+            return stream.disagreement, True
         return broken.value, broken is Broken.UNKNOWN
 
     def _is_silent(self) -> bool:
@@ -127,7 +132,7 @@ class RelayConnection:
     def _read(self, stream: RelayStream, outbox: Outbox, ended: threading.Event) -> None:
         try:
             for raw in stream:
-                self._heard = self._clock()
+                self._heard, self.relay = self._clock(), stream.relay
                 self._take(parse(raw), outbox)
         except RelayError as error:
             LOG.warning("the relay's stream is cut: %s", error.what)

@@ -25,9 +25,10 @@ from client.relay.service import Handler, Outcome, PeerService, ServiceLimits, e
 from common.errors import RelayError
 from common.transport.assembly import Assembler, AssemblyLimits, TooMuch
 from common.transport.backoff import Backoff
-from common.transport.notices import present
+from common.transport.notices import present, told
 from common.transport.tls import TlsFiles
 from common.transport.wire import ID_BYTES, Frame, Kind, Status
+from common.versions import OWN, Hello
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class RelayLink:
             is told to the asker in its own words; anything else is told without details. It must bear a request
             twice.
         proxy: ``host:port`` of an HTTP proxy; without one the connection is direct, whatever the environment says.
+        hello: what this silo says of itself.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class RelayLink:
         pace: Pace | None = None,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
+        hello: Hello = OWN,
     ) -> None:
         self.name = name
         self._tls = tls
@@ -77,7 +80,7 @@ class RelayLink:
         self._assembler = Assembler(self._limits.assembly, clock)
         self._service = PeerService(handler, self._limits.service, clock, self._answer)
         self._connection = RelayConnection(
-            Destination(address, tls, name, proxy),
+            Destination(address, tls, name, proxy, hello),
             pace or Pace(),
             # The system's generator: two silos must not draw alike.
             backoff or Backoff(random.SystemRandom()),
@@ -119,6 +122,16 @@ class RelayLink:
         """The other silos that are connected now."""
         with self._changed:
             return set(self._presence.members - {self.name})
+
+    def hello(self, silo: str) -> Hello:
+        """What another silo speaks."""
+        with self._changed:
+            return self._presence.hello(silo)
+
+    @property
+    def relay(self) -> Hello | None:
+        """What the relay said of itself; None while no stream stands."""
+        return self._connection.relay if self.connected else None
 
     def wait_for(self, members: Iterable[str], *, seconds: float) -> bool:
         """Wait until all of ``members`` are connected (the link itself, if there are none); whether they are."""
@@ -206,6 +219,9 @@ class RelayLink:
             with self._changed:
                 self._presence.tell(present(frame), self._clock())
                 self._changed.notify_all()
+        elif frame.kind is Kind.HELLO:
+            with self._changed:
+                self._presence.introduce(frame.sender, told(frame))
         elif frame.kind is Kind.REQUEST:
             self._take_request(frame)
         else:

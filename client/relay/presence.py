@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from common.transport.notices import MAX_NAMES
+from common.versions import BEFORE, Hello
+
 
 @dataclass
 class Presence:
@@ -21,6 +24,7 @@ class Presence:
     why_not: str | None = None
     is_final: bool = False
     members: frozenset[str] = frozenset()
+    _hellos: dict[str, Hello] = field(default_factory=dict)
     _left: dict[str, float] = field(default_factory=dict)
 
     def tell(self, members: Iterable[str], now: float) -> None:
@@ -32,6 +36,15 @@ class Presence:
         for name in fresh:
             self._left.pop(name, None)
         self.members = fresh
+
+    def introduce(self, member: str, hello: Hello) -> None:
+        """The relay told what ``member`` speaks; it does so before it shows it as present."""
+        if len(self._hellos) < MAX_NAMES or member in self._hellos:
+            self._hellos[member] = hello
+
+    def hello(self, member: str) -> Hello:
+        """What ``member`` speaks; where nothing was told, the silo or the relay is of before versions."""
+        return self._hellos.get(member, BEFORE)
 
     def miss(self, member: str, now: float) -> None:
         """A request could not reach ``member``."""
@@ -46,6 +59,7 @@ class Presence:
         self.connected, self.why_not, self.is_final = False, why_not, is_final
         self.members = frozenset()
         self._left.clear()
+        self._hellos.clear()
 
     def absent_since(self, member: str) -> float | None:
         """When ``member`` was last there, or this silo came; None while it is there."""

@@ -7,8 +7,10 @@ from enum import Enum
 
 import grpc
 
+from common.errors import RelayError, VersionError
 from common.transport.tls import TlsFiles
-from common.transport.wire import MAX_FRAME, METHOD, SERVICE
+from common.transport.wire import GREET, MAX_FRAME, METHOD, SERVICE
+from common.versions import METADATA, Hello, agree
 
 
 class Broken(Enum):
@@ -18,6 +20,7 @@ class Broken(Enum):
     UNKNOWN = "the relay does not know this hospital's certificate, or the roster no longer lists it"
     REPLACED = "another process of this hospital is connected to the relay"
     FAULTY = "the relay refused what this side sent; check that both run the same release"
+    VERSION = "the relay and this silo run releases that do not fit together"
 
 
 _MEANING = {
@@ -35,25 +38,41 @@ class RelayStream:
         proxy: ``host:port`` of an HTTP proxy to tunnel through (CONNECT); without one the connection is direct,
             whatever the environment says, since the proxy is a setting of the silo's policy.
         outgoing: frames to send; asked for the next one whenever the one before has left.
+        own: what this silo says of itself.
 
     Raises:
         ConfigError: a TLS file cannot be used.
     """
 
-    def __init__(self, address: str, tls: TlsFiles, outgoing: Iterator[bytes], *, proxy: str | None) -> None:
-        certificate, key, authority = tls.read()
-        credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-        self._channel = grpc.secure_channel(address, credentials, options=_options(proxy))
-        self._call = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")(outgoing)
+    def __init__(
+        self, address: str, tls: TlsFiles, outgoing: Iterator[bytes], *, proxy: str | None, own: Hello
+    ) -> None:
+        self._own, self._channel = own, _channel(address, tls, proxy)
+        attach = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")
+        self._call = attach(outgoing, metadata=((METADATA, own.text),))
         self.broken: Broken | None = None
+        self.relay: Hello | None = None
+        """What the relay said of itself, once a frame came."""
+        self.disagreement = ""
+        """In words, where ``broken`` is VERSION."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Frames as they come; ends when the stream does, and ``broken`` says why."""
         try:
-            yield from self._call
+            for raw in self._call:
+                # An older relay has admitted this silo by now; nothing was sent to anybody.
+                self.relay = self.relay or self._agreed()
+                yield raw
             self.broken = Broken.LOST
+        except VersionError as error:
+            self._disagree(error)
         except grpc.RpcError:
             self.broken = _MEANING.get(self._call.code(), Broken.LOST)
+            if self.broken is Broken.FAULTY and self.relay is None:
+                try:
+                    self._agreed()
+                except VersionError as error:
+                    self._disagree(error)
 
     def close(self) -> None:
         """Cut the stream, from any thread; iteration ends."""
@@ -62,6 +81,46 @@ class RelayStream:
     def release(self) -> None:
         """Give back the connection, after iteration ended."""
         self._channel.close()
+
+    def _agreed(self) -> Hello:
+        """The relay's hello; a relay of before versions sends none.
+
+        Raises:
+            VersionError: it speaks no version of the relay's protocol that this silo speaks.
+        """
+        found = [value for key, value in self._call.initial_metadata() or () if key == METADATA]
+        theirs = Hello.from_text(str(found[0]) if found else "")
+        agree(self._own, theirs, ["relay"], we="this silo", they="the relay")
+        return theirs
+
+    def _disagree(self, error: VersionError) -> None:
+        self.broken, self.disagreement = Broken.VERSION, str(error)
+        self._call.cancel()
+
+
+def relay_hello(address: str, tls: TlsFiles, *, proxy: str | None, seconds: float) -> Hello:
+    """What the relay says of itself, asked without attaching; an agent that is connected stays so.
+
+    Raises:
+        ConfigError: a TLS file cannot be used.
+        RelayError: it does not answer, or answers nothing that can be read.
+    """
+    with _channel(address, tls, proxy) as channel:
+        try:
+            return Hello.from_text(channel.unary_unary(f"/{SERVICE}/{GREET}")(b"", timeout=seconds).decode())
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return Hello.from_text("")
+            meaning = _MEANING.get(error.code(), Broken.LOST).value
+            raise RelayError(f"the relay's release is not known: {meaning}", remedy="mend that first") from error
+        except (UnicodeDecodeError, VersionError) as error:
+            raise RelayError("the relay's answer cannot be read", remedy="tell the operator") from error
+
+
+def _channel(address: str, tls: TlsFiles, proxy: str | None) -> grpc.Channel:
+    certificate, key, authority = tls.read()
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    return grpc.secure_channel(address, credentials, options=_options(proxy))
 
 
 def _options(proxy: str | None) -> list[tuple[str, object]]:

@@ -1,10 +1,12 @@
-"""What the relay tells a silo about others: who is connected, and how much more may be sent to whom."""
+"""What the relay tells a silo about others: who is connected, what they speak, how much may be sent to whom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from common.errors import VersionError
 from common.transport.wire import CREDIT_BYTES, Frame, Kind, is_name, refused
+from common.versions import Hello
 
 MAX_NAMES = 1024
 
@@ -43,3 +45,21 @@ def credit(bytes_more: int, *, about: str, receiver: str) -> Frame:
 def granted(frame: Frame) -> int:
     """The bytes that a credit frame grants."""
     return int.from_bytes(frame.body, "big")
+
+
+def hello(theirs: Hello, *, about: str, receiver: str) -> Frame:
+    """What ``about`` speaks, told before it is shown as present."""
+    body = theirs.text.encode()
+    return Frame(Kind.HELLO, sender=about, receiver=receiver, length=len(body), body=body)
+
+
+def told(frame: Frame) -> Hello:
+    """The hello that a frame tells.
+
+    Raises:
+        RelayError: it is none.
+    """
+    try:
+        return Hello.from_text(bytes(frame.body).decode("ascii"))
+    except (UnicodeDecodeError, VersionError) as error:
+        raise refused() from error

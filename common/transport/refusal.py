@@ -6,7 +6,7 @@ from common.errors import PhenofedError
 
 # Two texts of letters of four bytes still fit into one error frame.
 MAX_TEXT = 250
-_KNOWN_CODES = range(3, 13)
+_KNOWN_CODES = range(3, 14)
 _UNIFORM = "the other hospital could not answer"
 _UNIFORM_REMEDY = "ask its administrator to look at the agent's log"
 

@@ -5,6 +5,7 @@
 
 A message of ``length`` bytes travels as chunks of at most 256 KiB, chunk ``index`` in each frame, so that a large
 message never stands before a small one for long. Remaining time travels instead of a time of day: clocks differ.
+Version 2 of the relay's protocol has one kind more, HELLO; all frames say 1, and are as they were.
 Bytes from the stream are hostile; ``parse`` bounds everything and has one refusal for all that is wrong.
 """
 
@@ -15,8 +16,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from common.errors import RelayError
+from common.versions import MAX_HELLO
 
-SERVICE, METHOD = "phenofed.Relay", "Attach"
+SERVICE, METHOD, GREET = "phenofed.Relay", "Attach", "Greet"
 CHUNK = 256 << 10
 MAX_MESSAGE = 64 << 20
 MAX_DEADLINE_MS = 3_600_000
@@ -39,6 +41,7 @@ class Kind(IntEnum):
     HEARTBEAT = 4
     PRESENCE = 5
     CREDIT = 6
+    HELLO = 7
 
 
 class Status(IntEnum):
@@ -212,6 +215,10 @@ def _is_presence(frame: Frame) -> bool:
     return _is_notice(frame) and not frame.sender and is_name(frame.receiver)
 
 
+def _is_hello(frame: Frame) -> bool:
+    return _is_notice(frame) and is_name(frame.sender) and is_name(frame.receiver) and frame.length <= MAX_HELLO
+
+
 def _is_credit(frame: Frame) -> bool:
     about = not frame.sender or is_name(frame.sender)
     return _is_notice(frame) and about and is_name(frame.receiver) and frame.length == CREDIT_BYTES
@@ -224,4 +231,5 @@ _CHECKS = {
     Kind.HEARTBEAT: _is_heartbeat,
     Kind.PRESENCE: _is_presence,
     Kind.CREDIT: _is_credit,
+    Kind.HELLO: _is_hello,
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from common.errors import RelayError
 from common.transport.notices import credit
 from common.transport.wire import MAX_FRAME, Frame, Kind, Status, chunks, parse
+from common.versions import BEFORE, Hello
 from server.relay.limits import Buckets, Limits
 from server.relay.line import End, Line
 from server.relay.metrics import RelayMetrics
@@ -44,22 +45,34 @@ class Exchange:
         """Their names, sorted."""
         return sorted(self._lines)
 
-    def attach(self, name: str, spki: str, *, wake: Callable[[], None], on_end: Callable[[], None]) -> Line:
+    def attach(
+        self,
+        name: str,
+        spki: str,
+        *,
+        wake: Callable[[], None],
+        on_end: Callable[[], None],
+        hello: Hello = BEFORE,
+        version: int = 1,
+    ) -> Line:
         """A line for a silo whose certificate was authorised; an older line of the same silo ends.
 
         Args:
-            wake, on_end: see ``Line``.
+            wake, on_end, hello, version: see ``Line``.
         """
         if name in self._lines:
             self.detach(self._lines[name], End.REPLACED)
         buckets = self._buckets.setdefault(name, Buckets(self._limits, self._clock))
         now = self._clock()
-        line = Line(name, spki, buckets, wake, on_end, heard=now, told=now)
+        line = Line(name, spki, buckets, wake, on_end, heard=now, told=now, hello=hello, version=version)
         self._lines[name] = line
+        for other in self.lines:
+            other.introduce(line)
+            line.introduce(other)
         line.tell(credit(self._limits.window_bytes, about="", receiver=name))
         self._tell_presence()
-        self._metrics.connected(name, True)
-        LOG.info("%s connected", name)
+        self._metrics.connected(name, True, hello.software)
+        LOG.info("%s connected, with phenofed %s", name, hello.software)
         return line
 
     def detach(self, line: Line, why: End | None = None) -> None:
@@ -89,7 +102,7 @@ class Exchange:
             return
         if frame.kind is Kind.HEARTBEAT:
             return
-        if frame.kind in (Kind.PRESENCE, Kind.CREDIT) or frame.sender != line.name:
+        if frame.kind in (Kind.PRESENCE, Kind.CREDIT, Kind.HELLO) or frame.sender != line.name:
             self._end_as_faulty(line)
         elif frame.kind is Kind.ERROR:
             self._pass_error(line, frame)

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from common.transport.notices import credit, presence
+from common.transport.notices import credit, hello, presence
 from common.transport.wire import Frame, Kind
+from common.versions import BEFORE, Hello
 from server.relay.limits import Buckets
 from server.relay.queue import MAX_NOTICES, LineQueue, Waiting
+
+TELLS_HELLOS = 2
+"""Version of the relay's protocol from which silos are told what the others speak."""
 
 
 class End(Enum):
@@ -31,6 +35,7 @@ class Line:
     Args:
         wake: called when there is something to send.
         on_end: called when the line has ended.
+        hello: what the silo said of itself; ``version``: of the relay's protocol, as agreed.
     """
 
     name: str
@@ -40,10 +45,13 @@ class Line:
     on_end: Callable[[], None]
     heard: float
     told: float
+    hello: Hello = BEFORE
+    version: int = 1
     queue: LineQueue = field(default_factory=LineQueue)
     on_the_way: Counter[str] = field(default_factory=Counter)
     returned: Counter[str] = field(default_factory=Counter)
     presence_due: bool = False
+    hellos_due: dict[str, Hello] = field(default_factory=dict)
     ended: End | None = None
 
     def end(self, why: End) -> None:
@@ -59,6 +67,11 @@ class Line:
         self.queue.notices.append(frame.encode())
         self.wake()
 
+    def introduce(self, other: Line) -> None:
+        """Tell what another silo speaks, to one that understands it; by name, so that what waits is bounded."""
+        if self.version >= TELLS_HELLOS and other is not self:
+            self.hellos_due[other.name] = other.hello
+
     def give_back(self, receiver: str, size: int, *, window: int) -> None:
         """Let the silo send ``size`` more bytes to ``receiver``; told once a quarter of the window gathered."""
         self.on_the_way[receiver] -= size
@@ -73,10 +86,14 @@ class Line:
     def next(self, connected: Callable[[], list[str]]) -> bytes | Waiting | None:
         """What to send now: a notice's bytes, or a frame of data to be encoded; None when nothing waits.
 
-        Errors go before presence: whoever is told that a silo is gone must not read it after its return.
+        Errors go before presence: whoever is told that a silo is gone must not read it after its return. So do
+        hellos: nobody is present whose versions are not known.
         """
         if self.queue.notices:
             return self.queue.notices.popleft()
+        if self.hellos_due:
+            about = next(iter(self.hellos_due))
+            return hello(self.hellos_due.pop(about), about=about, receiver=self.name).encode()
         if self.presence_due:
             self.presence_due = False
             return presence(connected(), receiver=self.name).encode()

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.consortium.certificates import read_certificate
 from common.errors import ConfigError, RelayError
-from common.metrics_server import MetricsServer
+from common.metrics_server import MetricsServer, show_build
 from common.transport.wire import Kind
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -42,11 +42,25 @@ class RelayMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._runs = Gauge(
+            "phenofed_relay_silo_software",
+            "1 for the release of phenofed that a connected silo runs",
+            ["silo", "version"],
+            registry=self.registry,
+        )
+        self._software: dict[str, str] = {}
+        show_build(self.registry)
         self._server: MetricsServer | None = None
 
-    def connected(self, silo: str, is_connected: bool) -> None:
-        """A stream began or ended."""
+    def connected(self, silo: str, is_connected: bool, software: str = "") -> None:
+        """A stream began, of a silo that runs this release, or ended."""
         self._connected.labels(silo).set(is_connected)
+        former = self._software.pop(silo, None)
+        if former is not None:
+            self._runs.remove(silo, former)
+        if is_connected:
+            self._software[silo] = software
+            self._runs.labels(silo, software).set(1)
 
     def passed(self, silo: str, to: str, kind: Kind, size: int, *, first: bool) -> None:
         """A frame was let through; the first of a message counts the message."""

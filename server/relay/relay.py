@@ -23,8 +23,10 @@ import grpc
 
 from common.errors import RelayError
 from common.transport.tls import TlsFiles, spki_of
-from common.transport.wire import MAX_FRAME, METHOD, SERVICE, is_name
+from common.transport.wire import GREET, MAX_FRAME, METHOD, SERVICE, is_name
+from common.versions import OWN, Hello
 from server.relay.exchange import LOG, Exchange
+from server.relay.greeting import greet
 from server.relay.limits import Limits
 from server.relay.line import End
 from server.relay.metrics import RelayMetrics
@@ -48,6 +50,7 @@ class Relay:
         address: ``host:port``; port 0 leaves the choice to the system, see ``port``.
         authorised: the member's name for an SPKI hash (64 hexadecimal digits), None for a stranger. Asked at each
             connection and by ``recheck``, in the relay's thread: it must be quick.
+        hello: what the relay says of itself.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Relay:
         *,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        hello: Hello = OWN,
     ) -> None:
         self.address = address
+        self._hello = hello
         self.port = 0
         self.metrics = RelayMetrics()
         self._tls = tls
@@ -108,8 +113,11 @@ class Relay:
 
     async def _serve(self, credentials: grpc.ServerCredentials) -> None:
         server = grpc.aio.server(options=_OPTIONS)
-        handler = grpc.stream_stream_rpc_method_handler(self._attach)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
+        handlers = {
+            METHOD: grpc.stream_stream_rpc_method_handler(self._attach),
+            GREET: grpc.unary_unary_rpc_method_handler(self._greet),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         try:
             self.port = server.add_secure_port(self.address, credentials)
@@ -128,17 +136,27 @@ class Relay:
         await server.stop(grace=1.0)
 
     async def _attach(self, _: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        name, spki = await self._admit(context)
+        hello, version = await greet(context, name, own=self._hello, metrics=self.metrics)
+        line = await carry(self._exchange, name, spki, context, hello=hello, version=version)
+        if line.ended is not None:
+            code = _CODES.get(line.ended, grpc.StatusCode.UNAVAILABLE)
+            # Where nothing is read this waits until the connection ends; the exchange has forgotten the silo.
+            await context.abort(code, line.ended.value)
+
+    async def _greet(self, _: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        """What the relay says of itself, to a member that asks without attaching."""
+        await self._admit(context)
+        return self._hello.text.encode()
+
+    async def _admit(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, str]:
+        """The member's name and SPKI; a stranger's call ends here."""
         name, spki = self._identify(context)
         if name is None:
             self.metrics.refused("", "unknown")
             LOG.warning("refused a certificate that is not on the roster")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, End.UNKNOWN.value)
-            return
-        line = await carry(self._exchange, name, spki, context)
-        if line.ended is not None:
-            code = _CODES.get(line.ended, grpc.StatusCode.UNAVAILABLE)
-            # Where nothing is read this waits until the connection ends; the exchange has forgotten the silo.
-            await context.abort(code, line.ended.value)
+        return str(name), spki
 
     def _identify(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str | None, str]:
         certificates = context.auth_context().get("x509_pem_cert", [])

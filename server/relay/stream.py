@@ -6,20 +6,31 @@ import asyncio
 
 import grpc
 
+from common.versions import Hello
 from server.relay.exchange import Exchange
 from server.relay.line import Line
 
 
-async def carry(exchange: Exchange, name: str, spki: str, context: grpc.aio.ServicerContext[bytes, bytes]) -> Line:
+async def carry(
+    exchange: Exchange,
+    name: str,
+    spki: str,
+    context: grpc.aio.ServicerContext[bytes, bytes],
+    *,
+    hello: Hello,
+    version: int,
+) -> Line:
     """Attach the silo and serve it until its stream or its line ends; neither direction waits for the other.
+
+    Args:
+        context: whose initial metadata were sent already: a first write that is cancelled while it carries them
+            would spoil the end of the stream.
 
     Returns:
         The line, no longer attached.
     """
-    # On their own: a first write that is cancelled while it carries them would spoil the end of the stream.
-    await context.send_initial_metadata(())
     awake, over = asyncio.Event(), asyncio.Event()
-    line = exchange.attach(name, spki, wake=awake.set, on_end=over.set)
+    line = exchange.attach(name, spki, wake=awake.set, on_end=over.set, hello=hello, version=version)
     tasks = [
         asyncio.create_task(_read(exchange, line, context)),
         asyncio.create_task(_write(exchange, line, awake, context)),
