@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import resource
 import socket
 import stat
 import struct
@@ -18,7 +20,7 @@ from client.agent import Agent
 from client.local.door import LocalServer, Request, call
 from client.workspace.workspace import Workspace
 from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, PhotoError
-from tests.agents import Hospitals, found_hospitals, hospitals, phenofed, photo, set_policy
+from tests.agents import PATIENT, Hospitals, found_hospitals, hospitals, phenofed, photo, set_policy, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_only_the_owner_can_open_the_door(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x", b"\xff" * 12, struct.pack(">IQ", 1, 1 << 40), framed(b"half")[:-1], struct.pack(">I", 1 << 20)],
+    [b"", b"x", b"\xff" * 12, framed(b"half")[:-1], struct.pack(">I", 1 << 20)],
 )
 def test_what_is_no_message_is_cut_off(path: Path, content: bytes) -> None:
     assert raw(path, content) == b""
@@ -203,3 +205,72 @@ def test_an_answer_on_its_way_leaves_before_the_door_is_shut(tmp_path: Path) -> 
     server.close()
     asking.join(5)
     assert answers == [{"stops": True}]
+
+
+def silent(path: Path, content: bytes = b"") -> socket.socket:
+    """Somebody who connects, sends ``content`` and then nothing."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    connection.connect(str(path))
+    connection.sendall(content)
+    return connection
+
+
+def test_those_who_hold_the_door_open_are_cut_off_and_make_no_threads_without_end(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path / "s", lambda request: {}, connections=2, patience=0.3)
+    before = threading.active_count()
+    try:
+        with contextlib.ExitStack() as stack:
+            half = struct.pack(">IQ", 1, 1000) + b"half"
+            held = [stack.enter_context(silent(tmp_path / "s", half)) for _ in range(6)]
+            assert call(tmp_path / "s", "status", {}) == {}
+            assert threading.active_count() <= before + 2
+            assert held[0].recv(1) == b""
+    finally:
+        server.close()
+
+
+def test_who_does_not_take_the_answer_is_left(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path / "s", lambda request: {"much": "x" * (8 << 20)}, connections=1, patience=0.3)
+    try:
+        with silent(tmp_path / "s", framed(b'{"operation": "x"}')):
+            assert len(call(tmp_path / "s", "x", {})["much"]) == 8 << 20
+    finally:
+        server.close()
+
+
+def test_a_request_that_is_too_large_is_told_so(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path / "s", lambda request: {}, most_bytes=1 << 20)
+    try:
+        with pytest.raises(AgentError, match="too large for the agent"):
+            call(tmp_path / "s", "rank", {}, [bytes(8 << 20)])
+        assert b"too large for the agent" in raw(tmp_path / "s", struct.pack(">IQ", 1, 1 << 40))
+        assert call(tmp_path / "s", "status", {}) == {}
+    finally:
+        server.close()
+
+
+def test_an_agent_that_ran_out_of_files_opens_its_door_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = LocalServer(tmp_path / "s", lambda request: {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    asking.settimeout(PATIENT)
+    try:
+        used = max(int(name) for name in os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
+        filler = []
+        with contextlib.suppress(OSError):
+            while True:
+                filler.append(os.dup(0))
+        asking.connect(str(tmp_path / "s"))
+        wait_until(lambda: "was not taken in" in caplog.text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for handle in filler:
+            os.close(handle)
+    with asking:
+        asking.sendall(framed(b'{"operation": "x"}'))
+        assert b"ok" in asking.recv(100)
+    server.close()

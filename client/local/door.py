@@ -28,6 +28,8 @@ LOG = logging.getLogger("phenofed.requests")
 Attachments = Sequence[bytes]
 GRACE = 2.0
 """Seconds in which a request that runs may still be answered when the door closes."""
+PATIENCE, CONNECTIONS, MOST_BYTES = 60.0, 16, 1 << 30
+_AGAIN_SECONDS = 0.2
 
 _PATH_LIMIT = 100
 _CREDENTIALS = struct.Struct("3i")
@@ -52,20 +54,33 @@ class Reply:
 
 
 class LocalServer:
-    """Serves requests, each in a thread of its own.
+    """Serves requests, each in a thread of its own; whoever may open the door cannot block it for long.
 
     Args:
         path: of the socket; readable and writable by the owner alone, and by ``group`` where one is named.
         handle: answers a request with JSON values; a PhenofedError reaches the asker as it is.
+        connections: at once; who comes then waits.
+        most_bytes: of one request.
+        patience: seconds for a request to come in whole, and for its answer to be taken.
 
     Raises:
         AgentError: another agent serves there, or the path is too long.
     """
 
     def __init__(
-        self, path: Path, handle: Callable[[Request], dict[str, Any] | Reply], *, group: str | None = None
+        self,
+        path: Path,
+        handle: Callable[[Request], dict[str, Any] | Reply],
+        *,
+        group: str | None = None,
+        connections: int = CONNECTIONS,
+        most_bytes: int = MOST_BYTES,
+        patience: float = PATIENCE,
     ) -> None:
         self._path, self._handle = path, handle
+        self._most_bytes, self._patience = most_bytes, patience
+        self._room = threading.Semaphore(connections)
+        self._closing = threading.Event()
         self._socket = _listen(path)
         if group is not None:
             try:
@@ -79,6 +94,7 @@ class LocalServer:
 
     def close(self) -> None:
         """Stop listening; what is being answered gets ``GRACE`` seconds to leave, such as the answer to "stop"."""
+        self._closing.set()
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -88,23 +104,47 @@ class LocalServer:
             thread.join(max(0.0, end - time.monotonic()))
 
     def _serve(self) -> None:
-        while True:
+        while not self._closing.is_set():
+            if not self._room.acquire(timeout=_AGAIN_SECONDS):
+                continue
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                self._room.release()
+                if not self._closing.is_set():
+                    # Too many open files, or an asker who left again: neither may shut the door for good.
+                    LOG.error("a request was not taken in (%s)", error.strerror)
+                    self._closing.wait(_AGAIN_SECONDS)
+                continue
             thread = threading.Thread(target=self._one, args=(connection,), daemon=True)
             self._answering.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                self._answering.discard(thread)
+                self._room.release()
+                connection.close()
+                LOG.error("a request was not taken in (no thread can be started)")
 
     def _one(self, connection: socket.socket) -> None:
         try:
             with connection, suppress(OSError, frames.PipeClosed):
-                head, *attachments = frames.read(connection.fileno()) or [b""]
-                answer, brought = self._answer(head, attachments, _user(connection))
-                frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought])
+                connection.setblocking(False)
+                answer, brought = self._exchanged(connection)
+                deadline = time.monotonic() + self._patience
+                frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought], deadline=deadline)
         finally:
             self._answering.discard(threading.current_thread())
+            self._room.release()
+
+    def _exchanged(self, connection: socket.socket) -> tuple[dict[str, Any], Attachments]:
+        deadline = time.monotonic() + self._patience
+        try:
+            parts = frames.read(connection.fileno(), deadline=deadline, most=self._most_bytes)
+        except frames.TooLarge:
+            return {"error": [AgentError.exit_code, "the request is too large for the agent", "ask for less"]}, ()
+        head, *attachments = parts or [b""]
+        return self._answer(head, attachments, _user(connection))
 
     def _answer(self, head: bytes, attachments: Attachments, user: str) -> tuple[dict[str, Any], Attachments]:
         try:
@@ -139,7 +179,8 @@ def exchange(path: Path, operation: str, values: dict[str, Any], attachments: At
         try:
             connection.connect(str(path))
             request = json.dumps({"operation": operation, **values}).encode()
-            frames.write(connection.fileno(), [request, *attachments])
+            with suppress(frames.PipeClosed):  # what is too large is answered before it is read
+                frames.write(connection.fileno(), [request, *attachments])
             content, *brought = frames.read(connection.fileno()) or [b""]
         except (OSError, frames.PipeClosed) as error:
             raise AgentError(

@@ -16,6 +16,7 @@ from client.workspace.workspace import Workspace
 from common.errors import PhenofedError
 
 LOG = logging.getLogger("phenofed.training")
+CONNECTIONS = 4
 
 
 class TrainingService:
@@ -39,7 +40,10 @@ class TrainingService:
         self._node, self._policy = workspace.folder.resolve() / NODE, policy
         desk = TrainingDesk(workspace, policy=policy, today=today, note=note)
         held = policy()
-        self._server = LocalServer(socket_of(workspace, held), desk.handle, group=held.training.group)
+        # One node with one round at a time; more than a few connections are not its own.
+        self._server = LocalServer(
+            socket_of(workspace, held), desk.handle, group=held.training.group, connections=CONNECTIONS
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_node, name="training node")
         self._thread.start()

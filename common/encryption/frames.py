@@ -28,6 +28,13 @@ class PipeClosed(EncryptionError):
         return (PipeClosed, (self.what,))
 
 
+class TooLarge(PipeClosed):
+    """The other end announces more than is taken."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (TooLarge, (self.what,))
+
+
 def write(handle: int, parts: Sequence[bytes], *, deadline: float | None = None) -> None:
     """Write one message; with a deadline (``time.monotonic``) the handle must be non-blocking.
 
@@ -48,10 +55,11 @@ def write(handle: int, parts: Sequence[bytes], *, deadline: float | None = None)
             raise PipeClosed("the encryption worker is gone") from error
 
 
-def read(handle: int, *, deadline: float | None = None) -> list[bytes]:
-    """Read one message.
+def read(handle: int, *, deadline: float | None = None, most: int = MAX_BYTES) -> list[bytes]:
+    """Read one message of at most ``most`` bytes.
 
     Raises:
+        TooLarge: it says that it is larger; the rest is left unread.
         PipeClosed: the writer is gone, sends no frame, or is silent past the deadline.
     """
     (count,) = _COUNT.unpack(_exactly(handle, _COUNT.size, deadline))
@@ -61,8 +69,8 @@ def read(handle: int, *, deadline: float | None = None) -> list[bytes]:
     for _ in range(count):
         (length,) = _LENGTH.unpack(_exactly(handle, _LENGTH.size, deadline))
         total += length
-        if total > MAX_BYTES:
-            raise PipeClosed("the encryption worker sends no frame")
+        if total > most:
+            raise TooLarge("the encryption worker sends no frame")
         parts.append(_exactly(handle, length, deadline))
     return parts
 
