@@ -50,7 +50,7 @@ def test_a_refusal_names_hours_zone_and_when_it_opens(activity: str, now: str, o
 
 
 def test_the_words_are_those_that_people_expect() -> None:
-    with pytest.raises(OutsideHours, match="^clinic-a trains from 20:00 to 06:00 Europe/Berlin, next on"):
+    with pytest.raises(OutsideHours, match=r"^clinic-a trains from 20:00 to 06:00 Europe/Berlin, next on"):
         NIGHT.check("train", at("2026-07-10T10:00:00+00:00"), silo="clinic-a")
 
 

@@ -31,11 +31,12 @@ from common.errors import (
     TrainingError,
     WeightsError,
 )
+from common.releases.bare import read_release
 from deploy.folder import ConsortiumFolder
 from server.training.leading import listening
 from server.training.led_run import begin_run, open_run
 from simulations.weights import THIN
-from tests.agents import set_policy
+from tests.agents import set_policy, write_small_release
 from tests.consortium_folder import add_silo, copy_consortium, done, refusal
 from tests.training_hospitals import NAMES, RUN, approve, draft, found_trainers, plan_in, sign_plan, workspace
 
@@ -218,7 +219,10 @@ def test_a_run_begins_only_with_the_approvals_model_and_parent_that_its_plan_ask
     run = begin_run(relay, enough, some, backbone=THIN, parent=None)
     assert run.coordination().silos == NAMES[:3]
     assert isinstance(refused(enough, some), RunError)
-    child_of = sign_plan(folder, run="child", parent="spring-0123456789ab", parent_digest="1" * 64)
+    for name in NAMES:
+        write_small_release(folder / name / "release")
+    parent = read_release(folder / NAMES[0] / "release")
+    child_of = sign_plan(folder, run="child", parent=parent.name, parent_digest=parent.digest)
     ones = [approve(folder, name, child_of) for name in NAMES]
     assert "--parent" in str(refused(child_of, ones))
 

@@ -51,11 +51,13 @@ def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
     """What the training desk notes, as lines: the event, and of its facts those that a line may tell."""
 
     def noted(event: str, about: Mapping[str, Any]) -> None:
-        facts: dict[str, Any] = {key: about[key] for key in ("run", "patients") if is_fact(key, about.get(key))}
+        told = ("run", "patients", "stated", "norm", "clipped")
+        facts: dict[str, Any] = {key: about[key] for key in told if is_fact(key, about.get(key))}
         if type(about.get("round")) is int:
             facts["round"] = str(about["round"])
         refused = "reason" in about or event.endswith(".unknown")
-        log.record(_known(event), AGENT, outcome="refused" if refused else "done", **facts)
+        why = str(about.get("why", ""))
+        log.record(_known(event), AGENT, outcome="refused" if refused else "done", reason=why, **facts)
 
     return noted
 

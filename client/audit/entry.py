@@ -25,7 +25,7 @@ MOST_BYTES = 2048
 Outcome = Literal["done", "refused", "failed"]
 Fact = str | int
 
-AGENT = "agent"
+AGENT, RELAY = "agent", "relay"
 
 _COUNT = None
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
@@ -35,15 +35,22 @@ FACTS: Mapping[str, re.Pattern[str] | None] = {
     "purposes": re.compile(r"none|(train|match|discover|display)(,(train|match|discover|display))*"),
     "topic": _NAME,
     "member": re.compile(r"[a-z0-9-]{1,40}"),
+    "norm": re.compile(r"\d{1,9}(\.\d{1,9})?(e[+-]\d{2,3})?"),
+    "clipped": re.compile(r"yes|no"),
+    "by": re.compile(r"policy|hand"),
+    "words": re.compile(r"[a-z]+(-[a-z]+){11}"),
     **dict.fromkeys(("run", "round", "release", "epoch", "digest", "plan", "key"), _TOKEN),
     **dict.fromkeys(
-        ("added", "updated", "unchanged", "removed", "refused", "patients", "photos", "rows", "bytes", "version"),
+        (
+            *("added", "updated", "unchanged", "removed", "refused"),
+            *("patients", "stated", "photos", "rows", "bytes", "version"),
+        ),
         _COUNT,
     ),
 }
 """What a line may tell besides, by name: a pattern for text, None for counts."""
 
-_WHO = re.compile(r"(user|member) [^\s\"\\]{1,64}|agent")
+_WHO = re.compile(r"(user|member) [^\s\"\\]{1,64}|agent|relay")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REASON = re.compile(r"[A-Za-z0-9 ,.'-]{0,120}")
@@ -145,6 +152,11 @@ def member(name: str) -> str:
 def reason_of(error: BaseException) -> str:
     """Why something was refused, in words that no input can choose: messages may quote a patient's reference."""
     words = {
+        "OutsideHours": "outside the hours of the policy",
+        "BelowFloor": "a floor of the policy",
+        "OtherModel": "a model that the policy does not name",
+        "NotInForce": "the policy cannot be used",
+        "InvalidPolicy": "the policy cannot be used",
         "ConfigError": "settings or values",
         "CohortError": "patients as stored or brought",
         "PhotoError": "a photo",

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from client.plans.terms import Terms
 from client.workspace.workspace import Workspace
 from common.config import Settings
 from common.consortium.approval import write_approval
@@ -125,14 +126,11 @@ class PlanShelf:
         """A plan that may be approved now.
 
         Raises:
-            DisclosureError: the policy takes no part in training.
+            DisclosureError: the policy takes no part in training, or not on such terms.
             ConfigError: no such plan, or it expired.
         """
         plan = self.find(run).plan
-        if not self._workspace.policy().allow.train:
-            raise DisclosureError(
-                "this hospital's policy takes no part in training", remedy="set allow.train in policy.yaml"
-            )
+        Terms(self._workspace).check(plan, self._workspace.policy())
         if plan.expired(self._today()):
             raise ConfigError(f"run {run} ended on {plan.expires}", remedy="ask for a new plan")
         return plan

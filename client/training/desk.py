@@ -1,7 +1,8 @@
 """What the agent does for a run: says who it is, and trains a round. The Flower client may ask for nothing else.
 
 Everything it goes by is its own: the signed plan that its people approved, the backbone that its policy names, and
-its own patients. A request that differs from the plan in anything is refused, and the refusal noted.
+its own patients. A request that differs from the plan in anything is refused, and the refusal noted. What is sent
+has gone through the steps in ``postprocessors``.
 """
 
 from __future__ import annotations
@@ -17,18 +18,28 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from client.audit.entry import reason_of
 from client.local.door import Reply, Request
 from client.plans.shelf import PlanShelf
+from client.plans.terms import Terms
 from client.silo import Silo
+from client.training.begun_runs import BegunRuns
 from client.training.forwarding import DESCRIBE, TRAIN, told
+from client.training.postprocessors.cap import PatientCap
+from client.training.postprocessors.order import postprocessed, steps
+from client.training.postprocessors.step import Treated
 from client.training.rounds import AnsweredRounds
-from client.workspace.policy import SiloPolicy
+from client.workspace.hours import utc_now
+from client.workspace.model_policy import OtherModel
+from client.workspace.policy import InvalidPolicy, NotInForce, SiloPolicy
+from client.workspace.training_policy import BelowFloor
 from client.workspace.workspace import Workspace
 from common.consortium.plan import RunPlan
-from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError
+from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, TrainingError
 from common.learning.assembly import ModelPool
 from common.models.specs import BackboneSpec
 from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
+from common.records import digest as digest_of
 
 LOG = logging.getLogger("phenofed.training")
 
@@ -48,6 +59,7 @@ class TrainingDesk:
     Args:
         policy: what the hospital allows now.
         today: the day by which plans expire and consents are judged.
+        now: the time by which hours are judged.
         note: keeps a record.
     """
 
@@ -57,12 +69,14 @@ class TrainingDesk:
         *,
         policy: Callable[[], SiloPolicy],
         today: Callable[[], datetime.date] = datetime.date.today,
+        now: Callable[[], datetime.datetime] = utc_now,
         note: Note = log_note,
     ) -> None:
-        self._workspace, self._policy, self._today, self._note = workspace, policy, today, note
+        self._workspace, self._policy, self._today, self._now, self._note = workspace, policy, today, now, note
         self._member = workspace.member()
-        self._shelf = PlanShelf(workspace, today)
+        self._shelf, self._terms = PlanShelf(workspace, today), Terms(workspace)
         self._rounds = AnsweredRounds(workspace.folder / "plans")
+        self._begun = BegunRuns(workspace.folder / "plans")
         self._pool = ModelPool()
         self._opened: tuple[int, Silo] | None = None
         # The model is one copy in memory, and rounds are rare: whoever comes second waits.
@@ -82,58 +96,73 @@ class TrainingDesk:
         raise AgentError("the training socket knows 'describe' and 'train'", remedy="update the coordinator's app")
 
     def describe(self, question: Question) -> SiloDescription | Refusal:
-        """Who this silo is, signed for this question alone; or why it takes no part."""
+        """Who this silo is, signed for this question alone; or why it takes no part.
+
+        Hours do not matter here: a silo that trains at night is part of the run by day.
+        """
         about = {"run": question.run}
         try:
-            self._admitted(question.run, question.plan)
+            policy = self._in_force()
+            self._admitted(question.run, question.plan, policy)
             with self._working:
                 found = self._silo().describe()
+            found = replace(found, patients=PatientCap(policy.training.patient_cap).stated(found.patients))
             statement = found.statement(question)
             return self._noted("training.described", about, replace(found, signature=self._sign(statement)))
         except PhenofedError as error:
-            return self._noted("training.refused", about, Refusal(self._workspace.name, error.what))
+            return self._refused(about, error)
 
     def train(self, request: TrainRequest) -> Update | Refusal:
-        """One round under the approved plan, signed; or why there is none."""
+        """One round under the approved plan, as the policy lets it out, signed; or why there is none."""
         about = {"run": request.run, "round": request.round}
         try:
             with self._working:
-                answer = self._trained(request)
+                treated = self._trained(request)
         except PhenofedError as error:
-            answer = Refusal(self._workspace.name, error.what)
-        if isinstance(answer, Refusal):
-            return self._noted("training.refused", about, answer)
-        signed = replace(answer, signature=self._sign(answer.statement))
-        return self._noted("training.trained", {**about, "patients": signed.patients}, signed)
+            return self._refused(about, error)
+        signed = replace(treated.update, signature=self._sign(treated.update.statement))
+        return self._noted("training.trained", {**about, **treated.facts}, signed)
 
-    def _trained(self, request: TrainRequest) -> Update | Refusal:
-        plan = self._admitted(request.run, request.digest)
+    def _trained(self, request: TrainRequest) -> Treated:
+        policy = self._in_force()
+        plan, backbone = self._admitted(request.run, request.digest, policy)
         _check_request(request, plan)
-        backbone = self._backbone(plan)
+        self._check_start(request, plan, policy)
+        policy.hours.check("train", self._now(), silo=self._workspace.name)
+        silo, least = self._silo(), policy.training.least_patients
+        if silo.describe().patients < least:
+            raise BelowFloor(
+                f"{self._workspace.name} trains on at least {least} patients and has fewer",
+                remedy="leave it out until it has more",
+            )
+        self._begun.begin(request.run, self._today(), policy.training.most_runs_a_year)
         self._rounds.count(request)
-        return self._silo().train(replace(request, model=backbone.model_dump(mode="json")))
+        answer = silo.train(replace(request, model=backbone.model_dump(mode="json")))
+        if isinstance(answer, Refusal):
+            raise TrainingError(answer.reason, remedy="see the hospital's log")
+        return postprocessed(answer, steps(policy.training, plan))
 
-    def _admitted(self, run: str, digest: str) -> RunPlan:
-        if not self._policy().allow.train:
+    def _in_force(self) -> SiloPolicy:
+        """The policy of now. What is wrong with an invalid one is no matter of the coordinator's."""
+        try:
+            return self._policy()
+        except InvalidPolicy as error:
+            raise NotInForce(self._workspace.name) from error
+
+    def _admitted(self, run: str, digest: str, policy: SiloPolicy) -> tuple[RunPlan, BackboneSpec]:
+        if not policy.allow.train:
             raise DisclosureError("this hospital's policy takes no part in training", remedy="leave it out")
         plan = self._shelf.standing(run, digest)
-        self._backbone(plan)
-        return plan
+        return plan, self._terms.check(plan, policy)
 
-    def _backbone(self, plan: RunPlan) -> BackboneSpec:
-        """The plan's model as this machine has it.
-
-        Raises:
-            DisclosureError: the policy names another file, or none.
-        """
-        named = self._policy().model
-        if named is None or named.backbone.sha256 not in (None, plan.model.sha256):
-            raise DisclosureError(
-                f"this hospital's policy allows another model than that of run {plan.run}",
-                remedy="see model.backbone in policy.yaml",
+    def _check_start(self, request: TrainRequest, plan: RunPlan, policy: SiloPolicy) -> None:
+        """Check that a run which begins from a release does so: its signer was trusted, no other weights were."""
+        parent = self._terms.parent(plan, policy) if request.round == 1 else None
+        if parent is not None and digest_of(request.parameters) != parent.manifest.parameters_digest:
+            raise OtherModel(
+                f"round 1 of run {plan.run} does not begin from release {plan.parent}",
+                remedy="lead the run from the release that the plan names",
             )
-        # Its hash is compared when it is loaded.
-        return plan.model.model_copy(update={"path": named.backbone.path})
 
     def _silo(self) -> Silo:
         """The silo over its patients as they are stored now: who withdrew is in no later round."""
@@ -150,9 +179,12 @@ class TrainingDesk:
     def _sign(self, statement: bytes) -> str:
         return self._member.sign(statement).hex()
 
+    def _refused(self, about: Mapping[str, Any], error: PhenofedError) -> Refusal:
+        told = {**about, "reason": error.what, "why": reason_of(error)}
+        return self._noted("training.refused", told, Refusal(self._workspace.name, error.what))
+
     def _noted(self, event: str, about: Mapping[str, Any], answer: Answer) -> Answer:
-        why = {"reason": answer.reason} if isinstance(answer, Refusal) else {}
-        self._note(event, {**about, **why})
+        self._note(event, about)
         return answer
 
 

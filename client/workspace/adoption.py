@@ -1,4 +1,4 @@
-"""Adopting a release: verified under the key that the roster names, then installed beside the one before.
+"""Adopting a release: verified under a key that policy trusts, then installed beside the one before.
 
 ``model.release`` of the policy names a folder. In it lie one folder for each adopted release and ``adopted.json``,
 which says which one counts: one small file, replaced whole, so that a crash changes nothing or all. A folder
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from client.workspace.model_policy import Model
+from client.workspace.model_policy import CONSORTIUM, Model, Models, OtherModel
 from client.workspace.workspace import Workspace
 from common.config import Settings
 from common.errors import AgentError, WeightsError
@@ -22,7 +22,7 @@ from common.releases import bare
 from common.releases.manifest import MANIFEST
 from common.releases.package import install, read_files, sweep
 from common.releases.release import Release
-from common.releases.signing import verified
+from common.releases.signing import Files, is_signed_by, verified
 from common.storage import sha256_bytes, write_text
 
 POINTER = "adopted.json"
@@ -43,11 +43,12 @@ def adopt(workspace: Workspace, source: Path) -> Adopted:
     A running agent goes on with the release that it has loaded until it is started anew.
 
     Raises:
-        WeightsError: unsigned, signed by another key than the roster names, altered, or of a newer format.
+        WeightsError: unsigned, signed by no key that policy trusts, altered, or of a newer format.
+        DisclosureError: the policy does not name its backbone.
         AgentError: the silo has not joined.
     """
     files = read_files(source)
-    release = verified(files, release_key(workspace), source)
+    release = _vouched(workspace, files, source)
     shelf = _shelf(workspace)
     # Named by content as well: what is on the shelf is never replaced by something else of the same id.
     name = f"{release.name}-{sha256_bytes(files[MANIFEST])[:8]}"
@@ -76,7 +77,7 @@ def go_back(workspace: Workspace) -> Adopted:
     held = _read(shelf)
     if held is None or held.before is None:
         raise AgentError("no release was adopted before this one", remedy="adopt the one that you want")
-    release = verified(read_files(shelf / held.before), release_key(workspace), shelf / held.before)
+    release = _vouched(workspace, read_files(shelf / held.before), shelf / held.before)
     _point(shelf, _Pointer(current=held.before, before=held.current))
     return Adopted(release, held.current)
 
@@ -85,29 +86,52 @@ def adopted_release(workspace: Workspace, model: Model) -> Release:
     """The release that counts, verified again: what the agent loads.
 
     Raises:
-        WeightsError: there is none, it is not signed by the key that the roster names, or it is unsigned and the
-            policy does not allow that.
+        WeightsError: there is none, it is signed by no key that policy trusts, or it is unsigned and the policy
+            does not allow that.
+        DisclosureError: the policy does not name its backbone.
     """
     folder, held = model.release, _read(model.release)
     if held is not None:
         folder = folder / held.current
     elif bare.holds_bare(folder) and model.allow_unsigned:
-        return bare.read_release(folder)
-    return verified(read_files(folder), release_key(workspace), folder)
+        release = bare.read_release(folder)
+        workspace.policy().models.check(release.manifest.backbone.sha256)
+        return release
+    return _vouched(workspace, read_files(folder), folder)
 
 
-def release_key(workspace: Workspace) -> bytes:
-    """(32 bytes) the key whose releases the consortium trusts.
+def held_release(workspace: Workspace, model: Model, digest: str) -> Release | None:
+    """The release of that digest, if it lies here, adopted now or before, and holds; None where there is none."""
+    shelf, held = model.release, _read(model.release)
+    folders = [shelf] if held is None else [shelf / name for name in (held.current, held.before) if name]
+    for folder in folders:
+        try:
+            if held is None and bare.holds_bare(folder) and model.allow_unsigned:
+                release = bare.read_release(folder)
+            else:
+                release = _vouched(workspace, read_files(folder), folder)
+        except (WeightsError, OtherModel):
+            continue
+        if release.digest == digest:
+            return release
+    return None
+
+
+def trusted_keys(workspace: Workspace, models: Models) -> tuple[bytes, ...]:
+    """(32 bytes each) the keys whose releases policy trusts: the one that the roster names, and listed ones.
 
     Raises:
-        WeightsError: the roster names none.
+        WeightsError: there is none.
     """
-    key = workspace.roster().release_key
-    if key is None:
+    named = workspace.roster().release_key if CONSORTIUM in models.signers else None
+    keys = tuple(bytes.fromhex(signer) for signer in models.signers if signer != CONSORTIUM)
+    if named is not None:
+        keys = (bytes.fromhex(named), *keys)
+    if not keys:
         raise WeightsError(
             "the roster names no key for releases", remedy="ask the operator for a newer kit and join with it"
         )
-    return bytes.fromhex(key)
+    return keys
 
 
 class _Pointer(Settings):
@@ -134,9 +158,22 @@ def _point(shelf: Path, pointer: _Pointer) -> None:
     write_text(shelf / POINTER, pointer.model_dump_json(indent=1) + "\n")
 
 
+def _vouched(workspace: Workspace, files: Files, path: Path) -> Release:
+    """The release in ``files``, once one of the trusted keys vouches for it and policy names its backbone."""
+    models = workspace.policy().models
+    *others, last = trusted_keys(workspace, models)
+    for key in others:
+        if is_signed_by(files, key):
+            last = key
+            break
+    release = verified(files, last, path)
+    models.check(release.manifest.backbone.sha256)
+    return release
+
+
 def _intact(workspace: Workspace, folder: Path) -> bool:
     try:
-        verified(read_files(folder), release_key(workspace), folder)
+        _vouched(workspace, read_files(folder), folder)
     except WeightsError:
         return False
     return True

@@ -18,7 +18,7 @@ from client.workspace.training_policy import Training
 from common.config import Settings, read_yaml
 from common.config_problems import parse_partly
 from common.consortium.fields import split_address
-from common.errors import ConfigError
+from common.errors import ConfigError, DisclosureError
 from common.privacy.disclosure import Profile, by_name
 
 ROWS_A_YEAR = 16
@@ -26,6 +26,13 @@ ROWS_A_YEAR = 16
 
 class InvalidPolicy(ConfigError):
     """A policy that does not fit; it is in force for nobody, and nothing is allowed under it."""
+
+
+class NotInForce(DisclosureError):
+    """What others are told while a policy is invalid: not what is wrong in it, nor where it lies."""
+
+    def __init__(self, silo: str, remedy: str = "its IT mends policy.yaml") -> None:
+        super().__init__(f"the policy of {silo} cannot be used at the moment", remedy=remedy)
 
 
 def _proxy_address(text: str) -> str:

@@ -82,6 +82,15 @@ def verified(files: Files, release_key: bytes, path: Path) -> Release:
     return release
 
 
+def is_signed_by(files: Files, key: bytes) -> bool:
+    """Whether a release claims this signer with right; whether it holds is for ``verified`` to say."""
+    try:
+        read_signed(files.get(SIGNATURE, b""), key, kind=KIND)
+    except ConfigError:
+        return False
+    return True
+
+
 def unsigned(path: Path) -> WeightsError:
     """The one error for a release without a signature."""
     return WeightsError(
@@ -105,6 +114,6 @@ def _signed_hash(content: bytes, release_key: bytes, path: Path) -> str:
 
 def _refused(path: Path) -> WeightsError:
     return WeightsError(
-        f"the release in {path} was refused: not signed by the consortium's release key, or altered",
+        f"the release in {path} was refused: not signed by a key that is trusted, or altered",
         remedy="do not use it; fetch it from the operator again, by another way",
     )
