@@ -25,7 +25,7 @@ INTERRUPTED_TEXT = "interrupted; nothing that was finished is lost"
 HELP = "Federated facial phenotyping of rare genetic syndromes."
 EPILOG = (
     "Exit codes: 0 done, 2 wrong usage, 3 settings, 4 cohort, 5 photo, 6 weights, 7 training, 8 encryption, "
-    "9 run folder, 10 disclosure refused, 11 relay, 12 agent, 13 versions, 130 interrupted. "
+    "9 run folder, 10 disclosure refused, 11 relay, 12 agent, 13 versions, 14 Flower, 130 interrupted. "
     "Research use only; not a medical device."
 )
 

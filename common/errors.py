@@ -6,6 +6,7 @@
     +- PhotoError            5   one photo that is refused
     +- WeightsError          6   missing, altered or unreadable model weights
     +- TrainingError         7   a silo or a round that cannot go on
+    |  +- FlowerError        14   Flower's part of a run, which ended by itself: resume goes on
     +- EncryptionError       8   keys, envelopes, ciphertexts
     +- RunError              9   a run folder that cannot be written, read or resumed
     +- DisclosureError      10   an answer that a policy forbids
@@ -88,3 +89,7 @@ class AgentError(PhenofedError):
 
 class VersionError(PhenofedError):
     exit_code = 13
+
+
+class FlowerError(TrainingError):
+    exit_code = 14

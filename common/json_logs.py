@@ -15,7 +15,10 @@ import sys
 from enum import StrEnum
 from typing import TextIO
 
-FIELDS = ("event", "side", "topic", "peer", "user", "outcome", "seconds", "run", "round", "epoch")
+FIELDS = (
+    *("event", "side", "topic", "peer", "user", "outcome", "seconds", "run", "round", "epoch"),
+    *("silo", "silos", "reason", "error"),
+)
 """What a log call may add by ``extra``."""
 
 ROOT = "phenofed"

@@ -9,6 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.errors import PhenofedError
 from common.federation import Coordination, provider
+from server import round_log
 from server.rounds import OnRound, run_rounds
 
 
@@ -27,9 +28,13 @@ def build(
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
+        run = ""
         try:
-            run_rounds(grid, coordination(context), on_round=on_round)
+            led = coordination(context)
+            run = led.run
+            run_rounds(grid, led, on_round=on_round)
         except PhenofedError as error:
+            round_log.gave_up(run, type(error).__name__)
             on_failure(error)
             raise
 

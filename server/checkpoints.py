@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from common.storage import write_bytes
 
 VERSION = 1
 FILE = "checkpoint.safetensors"
+_MOST_HEAD = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,38 @@ def read(folder: Path) -> Checkpoint | None:
         content = path.read_bytes()
         parameters = load(content)
         length = int.from_bytes(content[:8], "little")
-        state = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["state"])
+        state = _state(content[8 : 8 + length])
         history = tuple(RoundSummary(**summary) for summary in state["history"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged", remedy="remove it to start the run afresh") from error
     if state["version"] != VERSION or state["digest"] != digest(parameters):
         raise RunError(f"{path} is altered or of another version", remedy="remove it to start the run afresh")
     return Checkpoint(state["run"], parameters, history)
+
+
+def read_history(folder: Path) -> tuple[RoundSummary, ...] | None:
+    """The rounds of the folder's checkpoint, without a look at its weights; None where there is none.
+
+    Raises:
+        RunError: the file's head is damaged or of another version.
+    """
+    path = folder / FILE
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MOST_HEAD:
+                raise ValueError("no head")
+            state = _state(file.read(length))
+        if state["version"] == VERSION:
+            return tuple(RoundSummary(**summary) for summary in state["history"])
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged", remedy="restore it, or remove it to start the run afresh") from error
+    raise RunError(f"{path} is of another version", remedy="use the release of phenofed that wrote it")
+
+
+def _state(head: bytes) -> dict[str, Any]:
+    """What stands beside the weights, from the head of a safetensors file."""
+    state: dict[str, Any] = json.loads(json.loads(head)["__metadata__"]["state"])
+    return state

@@ -27,9 +27,10 @@ from common.records import (
     applied,
     norm,
 )
-from server import checkpoints
+from server import checkpoints, round_log
 from server.aggregation.gate import refusal, signed_by
 from server.aggregation.means import weighted_mean
+from server.aggregation.reasons import REFUSED_BY_SILO
 from server.checkpoints import Checkpoint, RoundSummary
 
 MOST_DISCARDED_IN_A_ROW = 3
@@ -65,11 +66,13 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     if checkpoint.run != run.run:
         raise RunError(f"{run.folder} holds run '{checkpoint.run}', not '{run.run}'", remedy="use another folder")
     asked: Asked = {}
+    round_log.waiting(run.run, run.silos)
     nodes = find_silos(grid, run, asked)
     while checkpoint.round < run.rounds:
         nodes |= _newcomers(grid, run, nodes, asked)
         checkpoint = _round(grid, run, nodes, checkpoint)
         checkpoints.write(run.folder, checkpoint)
+        round_log.kept(run.run, checkpoint.round)
         on_round(checkpoint)
         _stop_if_hopeless(checkpoint, run)
     return checkpoint
@@ -148,6 +151,7 @@ def _introduced(
 def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Checkpoint) -> Checkpoint:
     started, busy = time.monotonic(), time.process_time()
     number = before.round + 1
+    round_log.begun(run.run, number, nodes)
     replies = _collect(grid, run, nodes, before.parameters, number)
     discarded = len(replies.updates) < max(2, run.quorum)
     parameters, length = before.parameters, 0.0
@@ -166,6 +170,7 @@ def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Chec
         patients={update.silo: update.patients for update in replies.updates},
         photos={update.silo: update.photos for update in replies.updates},
     )
+    round_log.ended(run.run, summary)
     return Checkpoint(run.run, parameters, (*before.history, summary))
 
 
@@ -197,8 +202,11 @@ def _collect(
         if reason is None and isinstance(answer, Update):
             updates.append(answer)
             del excluded[silo]
+            round_log.accepted(run.run, number, answer)
         else:
             excluded[silo] = str(reason)
+    for silo, why in sorted(excluded.items()):
+        round_log.excluded(run.run, number, silo, why)
     return Replies(tuple(sorted(updates, key=lambda update: update.silo.encode())), excluded)
 
 
@@ -247,7 +255,7 @@ def _update(reply: Message) -> Update | str:
         answer = Update.from_record(reply.content)
     except TrainingError as error:
         return error.what
-    return answer.reason if isinstance(answer, Refusal) else answer
+    return f"{REFUSED_BY_SILO}{answer.reason}" if isinstance(answer, Refusal) else answer
 
 
 def _stop_if_hopeless(checkpoint: Checkpoint, run: Coordination) -> None:

@@ -1,16 +1,17 @@
 # The coordinator's image: the relay and the commands that lead runs, without weights and without keys.
 #
-#   docker build --file deploy/containers/coordinator.Dockerfile --tag phenofed-coordinator:0.1.0 .
+#   deploy/containers/build coordinator
 #
-# The base is pinned by digest, so that a build next year is the build of today. The digest of zeros is a placeholder,
-# on purpose invalid: look the current one up, check it, and put it here or give it by --build-arg BASE=...
-#   docker buildx imagetools inspect python:3.11-slim-bookworm
-ARG BASE=python:3.11-slim-bookworm@sha256:0000000000000000000000000000000000000000000000000000000000000000
+# BASE has no default on purpose: it is Debian with Python 3.11, pinned by the digest that the command above looked up
+# and wrote into deploy/containers/.env. See deploy/README.md for a base made without a registry of images.
+ARG BASE
 
 FROM ${BASE} AS build
-RUN python -m venv /usr/lib/phenofed
+RUN python3.11 -m venv /usr/lib/phenofed
 COPY requirements.lock /build/
-RUN /usr/lib/phenofed/bin/pip install --no-cache-dir --requirement /build/requirements.lock
+# Where packages come from, and so which build of torch, may be told by a pip.conf that stays out of the image.
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /usr/lib/phenofed/bin/pip install --no-cache-dir --requirement /build/requirements.lock
 COPY pyproject.toml README.md LICENSE /build/
 COPY common /build/common
 COPY client /build/client

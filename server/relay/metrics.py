@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from common.consortium.certificates import read_certificate
 from common.errors import ConfigError, RelayError
-from common.metrics_server import MetricsServer, show_build
+from common.metrics_server import Ailing, MetricsServer, show_build
 from common.transport.wire import Kind
 
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -87,20 +87,23 @@ class RelayMetrics:
             "Until the relay's TLS certificate ends; NaN where it cannot be read",
             registry=self.registry,
         )
-        gauge.set_function(lambda: _days_left(content))
+        gauge.set_function(lambda: days_left(content))
 
     def value(self, name: str, **labels: str) -> float:
         """One figure, 0 where nothing was counted yet."""
         return self.registry.get_sample_value(f"phenofed_relay_{name}", labels) or 0.0
 
-    def serve(self, port: int) -> int:
-        """Serve ``/metrics`` on loopback; returns the port, which 0 leaves to the system.
+    def serve(self, port: int, *, ailing: Ailing = lambda: None) -> int:
+        """Serve ``/metrics`` and ``/healthz`` on loopback; returns the port, which 0 leaves to the system.
+
+        Args:
+            ailing: what is wrong with the relay, see ``MetricsServer``.
 
         Raises:
             RelayError: the port is taken.
         """
         try:
-            self._server = MetricsServer(self.registry, port)
+            self._server = MetricsServer(self.registry, port, ailing=ailing)
         except OSError as error:
             raise RelayError(
                 f"cannot serve metrics on port {port} ({error.strerror})", remedy="set another metrics_port"
@@ -114,7 +117,8 @@ class RelayMetrics:
         self._server = None
 
 
-def _days_left(content: Callable[[], bytes]) -> float:
+def days_left(content: Callable[[], bytes]) -> float:
+    """Days until the certificate ends that ``content`` gives (PEM); NaN where it cannot be read."""
     try:
         end = read_certificate(content()).not_valid_after_utc
     except (OSError, ConfigError):

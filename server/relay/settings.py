@@ -8,6 +8,7 @@ ca: ca.pem                        # signs the silos' certificates
 roster: roster.json
 roster_key: "64 hexadecimal digits: the offline key that may sign the roster"
 metrics_port: 9464                # on loopback; left out, the system chooses, see coordinator status
+training_metrics_port: 9466       # of whoever leads a run, likewise
 limits: {heartbeat_seconds: 20}   # left out, the defaults of server/relay/limits.py
 """
 
@@ -36,6 +37,7 @@ class RelaySettings(Settings):
     roster: Path
     roster_key: Hash
     metrics_port: int = Field(default=0, ge=0, le=65535)
+    training_metrics_port: int = Field(default=0, ge=0, le=65535)
     limits: Limits = Limits()
 
     @property

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from common.children import end_former, tool
 from common.consortium.fields import split_address
-from common.errors import ConfigError, RunError, TrainingError
+from common.errors import ConfigError, FlowerError, TrainingError
 from server.checkpoints import RoundSummary
 from server.training.led_run import LedRun
+from server.training.run_state import leading_alone
 from server.training.superlink import SuperLink, superlink
+from server.training.watching import Echo, Watching, watching
 
 CHECKPOINT_SECONDS, STATUS_SECONDS = 0.5, 5.0
 
 Say = Callable[[str], None]
 
 
-def lead(run: LedRun, *, listen: str, say: Say) -> Path:
+def lead(
+    run: LedRun, *, listen: str, say: Say, metrics_port: int | None = None, echo: Echo = lambda line: None
+) -> Path:
     """Lead ``run`` to its end, from its newest checkpoint; gives the folder of its release.
 
+    Args:
+        metrics_port: for figures, on loopback; by default that of relay.yaml. 0 leaves it to the system.
+        echo: given each line of the run's log as it comes.
+
     Raises:
-        TrainingError: Flower does not start, too few silos take part, or rounds lack a quorum.
-        RunError: another process leads it.
+        TrainingError: too few silos take part, or rounds lack a quorum.
+        FlowerError: Flower does not start, or ended by itself.
+        RunError: another process leads it, or the port for figures is taken.
     """
-    with _alone(run.path):
+    port = run.relay.training_metrics_port if metrics_port is None else metrics_port
+    with leading_alone(run.path), watching(run, listen, metrics_port=port, echo=echo) as watch:
         # A killed coordinator leaves it behind, perhaps with a ServerApp that still writes checkpoints.
         end_former(run.path / "flower" / "superlink.pid", tool("flower-superlink"))
         if run.checkpoint().round < run.plan.training.rounds:
             with superlink(run, listen) as link:
+                watch.tell("superlink.started", f"the SuperLink listens at {listen}")
                 for silo, approval in sorted(run.approvals.items()):
                     link.register(silo, approval.node_key)
                 say(f"run {run.plan.run} waits at {listen} for {', '.join(sorted(run.approvals))}")
-                _watch(run, link, link.start_run(), say)
-        return run.write_release()
+                _watch(run, link, link.start_run(), say, watch)
+            watch.tell("superlink.ended", "the SuperLink is ended")
+        release = run.write_release()
+        watch.tell("release.written", "the release is written")
+        return release
 
 
 def listening(run: LedRun, wanted: str | None) -> str:
@@ -52,12 +64,13 @@ def listening(run: LedRun, wanted: str | None) -> str:
     return wanted or f"127.0.0.1:{port}"
 
 
-def _watch(run: LedRun, link: SuperLink, number: str, say: Say) -> None:
+def _watch(run: LedRun, link: SuperLink, number: str, say: Say, watch: Watching) -> None:
     """Tell of each round until the ServerApp ends."""
-    told, looked = run.checkpoint().round, time.monotonic()
+    told, looked = len(run.history()), time.monotonic()
     while True:
         time.sleep(CHECKPOINT_SECONDS)
-        history = run.checkpoint().history
+        watch.follow()
+        history = run.history()
         for summary in history[told:]:
             say(_words(summary, run.plan.training.rounds))
         told = len(history)
@@ -69,7 +82,9 @@ def _watch(run: LedRun, link: SuperLink, number: str, say: Say) -> None:
         if status == "finished:completed":
             return
         if status.startswith("finished"):
-            raise TrainingError(
+            watch.follow()
+            kind = TrainingError if watch.gave_up else FlowerError
+            raise kind(
                 f"run {run.plan.run} stopped after round {told} ({reason.removeprefix('ServerApp failed with ')})",
                 remedy=f"mend it, then phenofed coordinator resume {run.path}",
             )
@@ -79,13 +94,3 @@ def _words(summary: RoundSummary, rounds: int) -> str:
     state = "discarded" if summary.discarded else f"{len(summary.losses)} silos"
     left_out = "".join(f"; {silo}: {reason}" for silo, reason in sorted(summary.excluded.items()))
     return f"round {summary.round} of {rounds}: {state} in {summary.seconds:.1f} s{left_out}"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"another process leads {folder}", remedy="wait for it, or end it") from error
-        yield

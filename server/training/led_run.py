@@ -5,6 +5,7 @@ approvals/             of the silos that take part
 checkpoint.safetensors the shared model after the rounds done; at first as training begins
 release/               the model once all rounds are done
 flower/                what Flower is started with, and its log
+run.log, state.json    what happened, and how the run stands now
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from common.federation import Coordination
 from common.releases.bare import write_release
 from common.storage import write_bytes
 from server import checkpoints
-from server.checkpoints import Checkpoint
+from server.checkpoints import Checkpoint, RoundSummary
 from server.relay.settings import RelaySettings, read_settings
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ class LedRun:
         if found is None:
             raise RunError(f"{self.path} has no checkpoint", remedy="start the run: phenofed coordinator train")
         return found
+
+    def history(self) -> tuple[RoundSummary, ...]:
+        """The rounds done, without the weights.
+
+        Raises:
+            RunError: the checkpoint is damaged.
+        """
+        return checkpoints.read_history(self.path) or ()
 
     def coordination(self) -> Coordination:
         """The run as the round loop wants it. Silos that did not approve are no part of it."""

@@ -9,6 +9,7 @@ from typing import Any
 from common.errors import ConfigError
 from common.federation import Coordination, Provider, SiloOperations
 from server.training.led_run import open_run
+from server.training.run_log import keep_log
 
 
 class ConsortiumProvider:
@@ -19,8 +20,10 @@ class ConsortiumProvider:
         raise ConfigError("this node has no agent", remedy="start it with phenofed silo train-node")
 
     def coordination(self, run_config: Mapping[str, Any]) -> Coordination:
-        """The run to lead."""
-        return open_run(Path(str(run_config["folder"]))).coordination()
+        """The run to lead. From here on this process writes what happens into the run's log."""
+        run = open_run(Path(str(run_config["folder"])))
+        keep_log(run.path)
+        return run.coordination()
 
 
 provider: Provider = ConsortiumProvider()

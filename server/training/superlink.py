@@ -18,7 +18,7 @@ from typing import Any
 from common.children import child, clean_environment, tool
 from common.consortium import certificates
 from common.consortium.fields import split_address
-from common.errors import TrainingError
+from common.errors import FlowerError, TrainingError
 from common.storage import write_bytes, write_text
 from server.training.led_run import LedRun
 
@@ -67,14 +67,14 @@ class SuperLink:
         """(Flower's status of a run such as 'running' or 'finished:failed', its reason).
 
         Raises:
-            TrainingError: the SuperLink ended.
+            FlowerError: the SuperLink ended.
         """
         (found,) = self._flwr("list", _CONNECTION, "--run-id", number)["runs"]
         return str(found["status"]), str(found.get("status-details") or "")
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         if self._process.poll() is not None:
-            raise TrainingError(
+            raise FlowerError(
                 f"the SuperLink ended (exit code {self._process.returncode})",
                 remedy=f"read {self._run.path / 'flower' / 'superlink.log'}, then phenofed coordinator resume",
             )
@@ -89,7 +89,7 @@ class SuperLink:
             )
             answer: dict[str, Any] = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, ValueError) as error:
-            raise TrainingError(f"the SuperLink does not answer 'flwr {arguments[0]}'", remedy="resume") from error
+            raise FlowerError(f"the SuperLink does not answer 'flwr {arguments[0]}'", remedy="resume") from error
         if not answer.get("success"):
             raise TrainingError(
                 f"the SuperLink refused 'flwr {arguments[0]}' ({str(answer.get('error-message'))[:200]})",
@@ -103,7 +103,7 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
     """A SuperLink at ``listen`` (HOST:PORT) for the run, ended with everything that it started.
 
     Raises:
-        TrainingError: the port is taken, or it does not start.
+        FlowerError: the port is taken, or it does not start.
     """
     folder = run.path / "flower"
     host, port = split_address(listen)
@@ -137,7 +137,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], host: str, port: in
             time.sleep(0.1)
         else:
             return
-    raise TrainingError(f"the SuperLink does not start at {host}:{port}", remedy=f"read {log}; is the port free?")
+    raise FlowerError(f"the SuperLink does not start at {host}:{port}", remedy=f"read {log}; is the port free?")
 
 
 def _tls(run: LedRun, host: str) -> tuple[Path, Path, Path]:
