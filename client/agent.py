@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 from client.audit.answering import audited, audited_peers, training_note
@@ -25,7 +24,8 @@ from client.clinic.kept import drop_kept
 from client.discovery.answering import PREFIX
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
-from client.gallery.encoder import PhotoEncoder
+from client.following import follower_of
+from client.gallery.adopted import adopted_encoder
 from client.gallery.keeper import GalleryKeeper
 from client.ledger.ledger import Ledger
 from client.local.door import LocalServer
@@ -42,18 +42,14 @@ from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
 from client.relay.link import LinkLimits, RelayLink
 from client.training.service import TrainingService
-from client.workspace.adoption import adopted_release
 from client.workspace.members import FILE as MEMBERS
 from client.workspace.members import check_accepted, strangers_of
-from client.workspace.policy import SiloPolicy
 from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.encryption.silo_session import SiloSession
 from common.encryption.worker import Worker
 from common.encryption.worker_pool import WorkerPool
 from common.errors import AgentError, PhenofedError
-from common.faces.detect import Detector
-from common.releases.encoder import ReleasedEncoder
 
 LOG = logging.getLogger("phenofed.agent")
 KERNEL = "linear"
@@ -88,7 +84,7 @@ class Agent:
         self._stopping = threading.Event()
         self._grounds: tuple[tuple[float, ...], Standing] | None = None
         self.policy = policy = workspace.policy()
-        self.encoder = _encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
+        self.encoder = adopted_encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
         member = workspace.member()
         relay = self.standing().roster.relay
         # Both are made when the silo joins. One made anew would forget what was answered, and about whom.
@@ -133,7 +129,7 @@ class Agent:
             workspace,
             ledger=self.ledger,
             stored=self.stored,
-            encoder=lambda: _encoder(workspace, policy, unsolved),
+            encoder=lambda: adopted_encoder(workspace, policy, unsolved),
             today=today,
         )
         self.discovery = DiscoveryDesk(ground, self._ask)
@@ -147,6 +143,7 @@ class Agent:
             proxy=self.policy.relay.proxy,
             limits=limits,
         )
+        self.follower = follower_of(self)
         self.steward = Steward(
             workspace.name, self.epochs, self.proposer, self.link, self.standing, lambda: self.policy.allow.rank
         )
@@ -173,11 +170,13 @@ class Agent:
             self.look_after()
             self.epochs.resume()
             self._encode_gallery()
-            self._open.callback(self.steward.join)
+            for looking in (self.steward, self.follower):
+                self._open.callback(looking.join)
             self._open.callback(self.link.close)
             self.link.start()
-            self._open.callback(self.steward.close)
-            self.steward.start()
+            for looking in (self.steward, self.follower):
+                self._open.callback(looking.close)
+                looking.start()
         except BaseException:
             self.close()
             raise
@@ -282,15 +281,3 @@ class Agent:
 
     def _ask(self, silo: str, topic: str, body: bytes, seconds: float) -> bytes:
         return self.link.request(silo, topic, body, deadline=seconds)
-
-
-def _encoder(workspace: Workspace, policy: SiloPolicy, cache: Path) -> PhotoEncoder:
-    if policy.model is None:
-        policy_file = workspace.folder / "policy.yaml"
-        raise AgentError(
-            "the policy names no model", remedy=f"give model.release and model.backbone in {policy_file}"
-        )
-    release = adopted_release(workspace, policy.model)
-    detector = Detector(policy.detector.path, policy.detector.sha256) if policy.detector else None
-    encoder = ReleasedEncoder(release, policy.model.backbone.path)
-    return PhotoEncoder(encoder, detector, cache)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError
+from deploy.rotate_cli import rotate
 
 if TYPE_CHECKING:
     from deploy.folder import ConsortiumFolder, OfflineKeys
@@ -34,7 +35,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="The words were compared:
 def register(app: typer.Typer) -> None:
     """Add ``consortium`` and its commands to the application."""
     consortium = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
-    for command in (init, add, revoke, registry, plan, show):
+    for command in (init, add, revoke, rotate, registry, plan, show):
         consortium.command(epilog=_EPILOG)(command)
     consortium.command("release-key", epilog=_EPILOG)(release_key)
     app.add_typer(consortium, name="consortium")
@@ -227,15 +228,17 @@ def plan(
 
 
 def show(folder: Folder) -> None:
-    """Show the consortium: its key as words, its members with theirs, and when certificates end."""
+    """Show the consortium: its keys with their dates, its members with theirs, and when certificates end."""
     from common.consortium.certificates import read_certificate
     from common.consortium.console import read_file, say, show_table
     from common.consortium.words import fingerprint_words
+    from deploy.listing import keys_of
 
     found = _folder(folder)
     roster, known = found.roster(), found.registry()
     _say_key(found)
     say(f"relay {roster.relay}; registry {known.version if known else 'none yet'}")
+    show_table("keys", ("key", "since", "until", "fingerprint"), keys_of(found))
     rows = []
     for member in roster.members:
         path = folder / "members" / member.name / "certificate.pem"

@@ -34,7 +34,13 @@ def found(
     keys = OfflineKeys(Ed25519PrivateKey.generate(), certificates.new_key())
     root = certificates.root_certificate(keys.root, name)
     public = keys.signing.public_key().public_bytes_raw()
-    about = About(name=name, relay=relay, offline_key=public.hex(), key_file=key_file and key_file.resolve())
+    about = About(
+        name=name,
+        relay=relay,
+        offline_key=public.hex(),
+        key_file=key_file and key_file.resolve(),
+        key_since=_today(),
+    )
     create_folder(path, about, keys, secret, root, policy)
     folder = ConsortiumFolder(path)
     relay_tls = _equip_relay(folder, keys)
@@ -53,8 +59,7 @@ def add(folder: ConsortiumFolder, request: JoinRequest, original: bytes, keys: O
         ConfigError: a member of that name has another card.
     """
     name, roster = request.card.name, folder.roster()
-    today = datetime.datetime.now(tz=datetime.UTC).date()
-    member = RosterMember(request.card, request.tls, request.title, request.contact, today)
+    member = RosterMember(request.card, request.tls, request.title, request.contact, _today())
     if roster.holds(name):
         known = roster.member(name)
         if known.card != request.card:
@@ -72,6 +77,7 @@ def add(folder: ConsortiumFolder, request: JoinRequest, original: bytes, keys: O
     certificate = certificates.silo_certificate(request.tls_key, name, folder.root, keys.root)
     write_bytes(folder.path / "members" / name / "request.json", original)
     write_bytes(folder.path / "members" / name / "certificate.pem", certificate)
+    write_bytes(folder.path / "relay" / "certificates" / f"{name}.pem", certificate)
     if member not in roster.members:
         folder.publish_roster(roster.succeeded_by([*others, member]), keys)
     path = folder.path / "kits" / f"{name}.zip"
@@ -89,6 +95,7 @@ def revoke(folder: ConsortiumFolder, name: str, keys: OfflineKeys) -> None:
     gone = roster.member(name)
     folder.publish_roster(roster.succeeded_by(member for member in roster.members if member != gone), keys)
     (folder.path / "kits" / f"{name}.zip").unlink(missing_ok=True)
+    (folder.path / "relay" / "certificates" / f"{name}.pem").unlink(missing_ok=True)
 
 
 def name_release_key(folder: ConsortiumFolder, key: bytes, keys: OfflineKeys) -> None:
@@ -123,6 +130,10 @@ def _equip_relay(folder: ConsortiumFolder, keys: OfflineKeys) -> str:
     )
     write_text(place / RELAY_SETTINGS, comment + yaml.safe_dump(settings, sort_keys=False))
     return certificates.spki_hash(key.public_key())
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(tz=datetime.UTC).date()
 
 
 def _listening(host: str) -> str:

@@ -77,7 +77,11 @@ def test_the_relay_gets_what_it_needs_and_no_consortium_key(made: Path) -> None:
     settings = yaml.safe_load((relay / "relay.yaml").read_text())
     assert (settings["address"], settings["port"]) == ("127.0.0.1", 9443)
     files = {name: relay / settings[name] for name in ("certificate", "key", "ca", "roster")}
-    assert {path.name for path in relay.iterdir()} == {path.name for path in files.values()} | {"relay.yaml"}
+    handed_out = {"registry.json", "certificates"}
+    assert {path.name for path in relay.iterdir()} == {p.name for p in files.values()} | {
+        "relay.yaml"
+    } | handed_out
+    assert sorted(path.stem for path in (relay / "certificates").iterdir()) == NAMES
     certificate, _, _ = TlsFiles(files["certificate"], files["key"], files["ca"]).read()
     roster = ConsortiumFolder(made / "operator").roster()
     assert spki_of(certificate) == roster.relay_tls

@@ -22,6 +22,7 @@ from common.consortium.approval import write_approval
 from common.consortium.console import read_file
 from common.consortium.fields import Hash
 from common.consortium.plan import MAX_BYTES, RunPlan, read_plan
+from common.consortium.succession import read_by
 from common.errors import ConfigError, DisclosureError
 from common.storage import write_bytes, write_text
 
@@ -171,7 +172,7 @@ class PlanShelf:
         write_text(path, entry.model_dump_json(indent=1) + "\n", private=True)
 
     def _held(self, path: Path) -> HeldPlan:
-        plan = read_plan(read_file(path, limit=MAX_BYTES), self._workspace.offline_key)
+        plan = read_by(self._workspace.offline_keys.all, read_plan, read_file(path, limit=MAX_BYTES))
         if plan.run != path.stem:
             raise ConfigError(f"{path} holds the plan of run {plan.run}", remedy="restore the file")
         beside = path.with_name(f"{path.stem}.decision.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from client.relay.outbox import Outbox
@@ -85,6 +85,17 @@ class RelayConnection:
             stream.close()
         if self._thread.is_alive():
             self._thread.join()
+
+    def newest(self, held: Mapping[str, str], *, seconds: float) -> dict[str, bytes]:
+        """See ``RelayStream.newest``.
+
+        Raises:
+            RelayError: no stream stands, or as there.
+        """
+        stream = self._stream
+        if stream is None:
+            raise RelayError("there is no connection to the relay", remedy="wait for it")
+        return stream.newest(held, seconds=seconds)
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -14,7 +14,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from client.relay.asks import Ask, check, result
@@ -77,6 +77,7 @@ class RelayLink:
         self._presence = Presence(clock())
         self._asks: dict[bytes, Ask] = {}
         self._closed = False
+        self._told = 0
         self._assembler = Assembler(self._limits.assembly, clock)
         self._service = PeerService(handler, self._limits.service, clock, self._answer)
         self._connection = RelayConnection(
@@ -140,6 +141,20 @@ class RelayLink:
             return self._changed.wait_for(
                 lambda: self._presence.connected and wanted <= self._presence.members, seconds
             )
+
+    def wait_for_presence(self, seen: int, *, seconds: float) -> int:
+        """Wait until the relay told who is present more often than ``seen``; how often it has by now."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._told > seen or self._closed, seconds)
+            return self._told
+
+    def newest(self, held: Mapping[str, str], *, seconds: float) -> dict[str, bytes]:
+        """The consortium's documents that differ from those ``held``, see ``RelayStream.newest``.
+
+        Raises:
+            RelayError: there is no connection, or the relay gives none.
+        """
+        return self._connection.newest(held, seconds=seconds)
 
     def request(self, to: str, topic: str, body: bytes, *, deadline: float) -> bytes:
         """What silo ``to`` replies.
@@ -218,6 +233,7 @@ class RelayLink:
         if frame.kind is Kind.PRESENCE:
             with self._changed:
                 self._presence.tell(present(frame), self._clock())
+                self._told += 1
                 self._changed.notify_all()
         elif frame.kind is Kind.HELLO:
             with self._changed:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 
 import grpc
 
 from common.errors import RelayError, VersionError
+from common.transport.documents import gather, write_request
 from common.transport.tls import TlsFiles
-from common.transport.wire import GREET, MAX_FRAME, METHOD, SERVICE
+from common.transport.wire import GREET, MAX_FRAME, METHOD, NEWEST, SERVICE
 from common.versions import METADATA, Hello, agree
 
 
@@ -81,6 +82,26 @@ class RelayStream:
     def release(self) -> None:
         """Give back the connection, after iteration ended."""
         self._channel.close()
+
+    def newest(self, held: Mapping[str, str], *, seconds: float) -> dict[str, bytes]:
+        """The consortium's documents that differ from those ``held`` (name -> SHA-256), over the same connection.
+
+        Raises:
+            RelayError: the relay hands out none, or not now, or more than there may be.
+        """
+        why = "does not hand them out now"
+        try:
+            call = self._channel.unary_stream(f"/{SERVICE}/{NEWEST}")(write_request(held), timeout=seconds)
+        except ValueError as error:  # the connection was given back meanwhile
+            raise RelayError(f"the consortium's documents: the relay {why}", remedy="ask again") from error
+        try:
+            return gather(call)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                why = "hands out none"
+            raise RelayError(f"the consortium's documents: the relay {why}", remedy="join with a kit") from error
+        finally:
+            call.cancel()
 
     def _agreed(self) -> Hello:
         """The relay's hello; a relay of before versions sends none.

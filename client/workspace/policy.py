@@ -42,9 +42,13 @@ def _proxy_address(text: str) -> str:
 
 
 class RelayAccess(Settings):
-    """How the relay is reached. ``proxy``: HOST:PORT of an HTTP proxy that allows CONNECT, or None."""
+    """How the relay is reached. ``proxy``: HOST:PORT of an HTTP proxy that allows CONNECT, or None.
+
+    ``follow``: whether the agent takes newer rosters and registries from the relay; else by kits alone.
+    """
 
     proxy: Annotated[str, AfterValidator(_proxy_address)] | None = None
+    follow: bool = True
 
 
 class Allowed(Settings):

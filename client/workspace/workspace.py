@@ -3,7 +3,7 @@
 workspace.json     name, and once joined: consortium, pinned offline key
 private.key        sealed: identity, TLS key, wrapping root
 request.json       what the operator is sent
-certificate.pem  ca.pem  roster.json  registry.json      from the kit
+certificate.pem  ca.pem  roster.json  registry.json  successions.json      from the kit, or by the relay
 policy.yaml        what the hospital allows
 labels.yaml        its own labels -> keys of the registry
 cohort/            patients and crops (common.cohort.store)
@@ -31,6 +31,7 @@ from common.consortium.identity import Member
 from common.consortium.key_file import Secret
 from common.consortium.roster import Roster
 from common.consortium.signed_file import MAX_BYTES
+from common.consortium.succession import OfflineKeys, Succession, keys_after, read_by, read_successions
 from common.consortium.syndromes import Registry
 from common.consortium.unlocking import find_secret
 from common.errors import AgentError, ConfigError
@@ -75,12 +76,7 @@ class Workspace:
 
     def __init__(self, folder: Path, secret: Secret | None = None) -> None:
         self.folder, self._secret = folder, secret
-        try:
-            self.about = About.model_validate_json((folder / "workspace.json").read_bytes())
-        except OSError as error:
-            raise AgentError(f"{folder} holds no workspace", remedy="run phenofed silo init") from error
-        except ValidationError as error:
-            raise AgentError(f"{folder / 'workspace.json'} is damaged", remedy="restore it") from error
+        self.about = _read_about(folder)
 
     @property
     def name(self) -> str:
@@ -121,14 +117,34 @@ class Workspace:
 
     @property
     def offline_key(self) -> bytes:
-        """(32 bytes) the consortium's key that was pinned when the silo joined.
+        """(32 bytes) the consortium's key: the one that was pinned when the silo joined, or its successor.
 
         Raises:
             AgentError: it has not joined.
         """
-        if self.about.offline_key is None:
+        return self.offline_keys.newest
+
+    @property
+    def offline_keys(self) -> OfflineKeys:
+        """The consortium's key, and those that handed over to it: what was taken in under them stays readable.
+
+        Raises:
+            AgentError: it has not joined.
+            ConfigError: successions.json was altered.
+        """
+        about = _read_about(self.folder)  # another process may have joined anew
+        if about.offline_key is None or about.consortium is None:
             raise AgentError(f"{self.name} has joined no consortium yet", remedy="run phenofed silo join")
-        return bytes.fromhex(self.about.offline_key)
+        return keys_after(bytes.fromhex(about.offline_key), self.successions(), about.consortium)
+
+    def successions(self) -> tuple[Succession, ...]:
+        """How the consortium's offline key was handed over, oldest first.
+
+        Raises:
+            ConfigError: successions.json was altered.
+        """
+        path = self.folder / "successions.json"
+        return read_successions(_kit_file(path)) if path.exists() else ()
 
     def roster(self) -> Roster:
         """The newest roster that was installed.
@@ -137,8 +153,8 @@ class Workspace:
             AgentError: the silo has not joined, or is not listed any more.
             ConfigError: the file was altered.
         """
-        key = self.offline_key
-        roster = rosters.read_roster(_kit_file(self.folder / "roster.json"), key)
+        keys = self.offline_keys
+        roster = read_by(keys.all, rosters.read_roster, _kit_file(self.folder / "roster.json"))
         if not roster.holds(self.name):
             raise AgentError(
                 f"{self.name} is no member of {roster.consortium} any more", remedy="talk to the operator"
@@ -152,12 +168,12 @@ class Workspace:
             AgentError: the silo has not joined, or the consortium has no registry yet.
             ConfigError: the file was altered.
         """
-        key, path = self.offline_key, self.folder / "registry.json"
+        keys, path = self.offline_keys, self.folder / "registry.json"
         if not path.exists():
             raise AgentError(
                 "there is no syndrome registry yet", remedy="ask the operator for a newer kit and join with it"
             )
-        return syndromes.read_registry(_kit_file(path), key)
+        return read_by(keys.all, syndromes.read_registry, _kit_file(path))
 
     def policy(self) -> SiloPolicy:
         """What the hospital allows, with its paths made absolute.
@@ -228,6 +244,15 @@ def create_workspace(folder: Path, about: About, secret: Secret) -> Workspace:
         raise AgentError(f"cannot make {folder} ({error.strerror})", remedy="choose another folder") from error
     write_text(folder / "workspace.json", about.model_dump_json(indent=1) + "\n", private=True)
     return Workspace(folder, secret)
+
+
+def _read_about(folder: Path) -> About:
+    try:
+        return About.model_validate_json((folder / "workspace.json").read_bytes())
+    except OSError as error:
+        raise AgentError(f"{folder} holds no workspace", remedy="run phenofed silo init") from error
+    except ValidationError as error:
+        raise AgentError(f"{folder / 'workspace.json'} is damaged", remedy="restore it") from error
 
 
 def _kit_file(path: Path) -> bytes:

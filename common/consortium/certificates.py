@@ -106,6 +106,18 @@ def read_certificate(content: bytes) -> x509.Certificate:
         raise ConfigError("a certificate is damaged", remedy="ask the operator for a new kit") from error
 
 
+def read_certificates(content: bytes) -> tuple[x509.Certificate, ...]:
+    """All certificates in PEM, such as both roots while the root is being changed.
+
+    Raises:
+        ConfigError: there is none, or one is damaged.
+    """
+    try:
+        return tuple(x509.load_pem_x509_certificates(content))
+    except (ValueError, x509.InvalidVersion) as error:
+        raise ConfigError("a certificate is damaged", remedy="ask the operator for a new kit") from error
+
+
 def certificate_hash(certificate: x509.Certificate) -> str:
     """SHA-256 of the whole certificate (DER), 64 hexadecimal digits."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
@@ -116,13 +128,15 @@ def spki_hash(key: ec.EllipticCurvePublicKey) -> str:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
-    """Whether ``root`` signed ``certificate``; dates are not judged."""
-    try:
-        certificate.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+def issued_by(certificate: x509.Certificate, *roots: x509.Certificate) -> bool:
+    """Whether one of ``roots`` signed ``certificate``; dates are not judged."""
+    for root in roots:
+        try:
+            certificate.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
 
 
 def _leaf(

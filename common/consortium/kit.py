@@ -28,6 +28,7 @@ _FILES = {
     "root": "ca.pem",
     "certificate": "certificate.pem",
     "policy": "policy.yaml",
+    "successions": "successions.json",
 }
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -47,7 +48,8 @@ class Kit:
     """``member``: its roster name, or None for everybody; ``offline_key``: (32 bytes) of the operator.
 
     ``roster`` and ``registry``: signed files, the latter empty where there is none yet; ``root``, ``certificate``:
-    PEM, the latter empty in a kit for everybody; ``policy``: the operator's proposal, YAML.
+    PEM, the latter empty in a kit for everybody; two roots while the root is being changed; ``policy``: the
+    operator's proposal, YAML; ``successions``: how earlier offline keys handed over to this one, if any did.
     """
 
     consortium: str
@@ -58,6 +60,7 @@ class Kit:
     registry: bytes = b""
     certificate: bytes = b""
     policy: bytes = b""
+    successions: bytes = b""
 
 
 def write_kit(kit: Kit) -> bytes:

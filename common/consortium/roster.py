@@ -47,7 +47,8 @@ class Roster:
 
     ``relay``: host:port; ``relay_tls``: the SPKI hash of the relay's TLS key; ``ca``: SHA-256 of the certificate
     (DER) that issues all others; ``members``: in the order of their names' bytes; ``earlier``: see signed_file;
-    ``release_key``: the Ed25519 key that signs releases, 64 hexadecimal digits, or None where there is none yet.
+    ``release_key``: the Ed25519 key that signs releases, 64 hexadecimal digits, or None where there is none yet;
+    ``former_ca``: while the root is being changed, the one before, which is trusted as well.
     """
 
     consortium: str
@@ -57,6 +58,12 @@ class Roster:
     members: tuple[RosterMember, ...] = ()
     earlier: tuple[str, ...] = ()
     release_key: str | None = None
+    former_ca: str | None = None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The roots that are trusted, newest first; one, save while it is being changed."""
+        return (self.ca,) if self.former_ca is None else (self.ca, self.former_ca)
 
     @property
     def sequence(self) -> int:
@@ -103,6 +110,14 @@ class Roster:
         """The next version, whose members trust releases of ``key`` (64 hexadecimal digits) and no others."""
         return replace(self, release_key=key, earlier=(*self.earlier, self.digest))
 
+    def with_relay(self, relay_tls: str) -> Roster:
+        """The next version, whose relay has another TLS key."""
+        return replace(self, relay_tls=relay_tls, earlier=(*self.earlier, self.digest))
+
+    def with_roots(self, ca: str, former_ca: str | None = None) -> Roster:
+        """The next version, in which these roots are trusted."""
+        return replace(self, ca=ca, former_ca=former_ca, earlier=(*self.earlier, self.digest))
+
     @property
     def _statement(self) -> Statement:
         return Statement(KIND, _body(self), self.earlier)
@@ -126,7 +141,14 @@ def read_roster(content: bytes, pinned_key: bytes) -> Roster:
     names = [member.name.encode() for member in members]
     keys = [key for member in members for key in (member.tls, member.card.verify_key, member.card.exchange_key)]
     roster = Roster(
-        body.consortium, body.relay, body.relay_tls, body.ca, members, statement.earlier, body.release_key
+        body.consortium,
+        body.relay,
+        body.relay_tls,
+        body.ca,
+        members,
+        statement.earlier,
+        body.release_key,
+        body.former_ca,
     )
     if names != sorted(set(names)) or len(set(keys)) != len(keys) or roster.digest != statement.digest:
         raise refused(KIND)
@@ -168,6 +190,7 @@ class _Body(Settings):
     ca: Hash
     members: Annotated[tuple[_Entry, ...], Field(max_length=MAX_MEMBERS)]
     release_key: Hash | None = None
+    former_ca: Hash | None = None
 
 
 def _card(entry: _Entry) -> Card:
@@ -193,5 +216,6 @@ def _body(roster: Roster) -> dict[str, Any]:
             for member in roster.members
         ],
     }
-    # Left out where there is none, so that rosters from before there were release keys keep their digests.
-    return fields if roster.release_key is None else fields | {"release_key": roster.release_key}
+    # Left out where there is none, so that rosters from before there were such keys keep their digests.
+    optional = {"release_key": roster.release_key, "former_ca": roster.former_ca}
+    return fields | {key: value for key, value in optional.items() if value is not None}

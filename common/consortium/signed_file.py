@@ -34,6 +34,14 @@ class RefusedFile(ConfigError):
     """Not signed by the pinned key, of another kind, or damaged; which of these is not told."""
 
 
+class OlderFile(ConfigError):
+    """Signed, and older than the one held here."""
+
+
+class ForkedFile(ConfigError):
+    """Signed, and not one that came from the one held here."""
+
+
 @dataclass(frozen=True)
 class Statement:
     """What is signed. ``body`` holds JSON values without fractions; ``earlier`` the digests of older versions."""
@@ -107,12 +115,12 @@ def check_follows(old: Statement, new: Statement) -> None:
     if new.digest == old.digest:
         return
     if new.sequence <= old.sequence and old.earlier[: new.sequence] == (*new.earlier, new.digest):
-        raise ConfigError(
+        raise OlderFile(
             f"the {new.kind} is older than the one held here ({new.sequence} before {old.sequence})",
             remedy="ask the operator for the newest",
         )
     if new.sequence <= old.sequence or new.earlier[: old.sequence] != (*old.earlier, old.digest):
-        raise ConfigError(
+        raise ForkedFile(
             f"the {new.kind} does not continue the one held here: two different ones were signed",
             remedy="do not install it; compare fingerprints with the operator and the other hospitals",
         )

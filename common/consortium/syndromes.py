@@ -167,6 +167,15 @@ def follows(old: Registry, new: Registry) -> None:
             f"the registry is that of {new.consortium}, not of {old.consortium}", remedy="use another workspace"
         )
     check_follows(old._statement, new._statement)
+    check_rows(old, new)
+
+
+def check_rows(old: Registry, new: Registry) -> None:
+    """Check that no row moved, vanished or changed its lineage.
+
+    Raises:
+        ConfigError: one did.
+    """
     if new.lineages[: len(old.entries)] != old.lineages:
         raise ConfigError(
             "the registry moves rows of the one held here", remedy="ask the operator; budgets are kept by row"

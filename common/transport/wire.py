@@ -19,6 +19,8 @@ from common.errors import RelayError
 from common.versions import MAX_HELLO
 
 SERVICE, METHOD, GREET = "phenofed.Relay", "Attach", "Greet"
+NEWEST = "Newest"
+"""The method that hands out the consortium's documents, see common.transport.documents."""
 CHUNK = 256 << 10
 MAX_MESSAGE = 64 << 20
 MAX_DEADLINE_MS = 3_600_000

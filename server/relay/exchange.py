@@ -70,7 +70,7 @@ class Exchange:
             other.introduce(line)
             line.introduce(other)
         line.tell(credit(self._limits.window_bytes, about="", receiver=name))
-        self._tell_presence()
+        self.tell_presence()
         self._metrics.connected(name, True, hello.software)
         LOG.info("%s connected, with phenofed %s", name, hello.software)
         return line
@@ -86,7 +86,7 @@ class Exchange:
             self._refuse(pending, Status.UNREACHABLE)
         while (waiting := line.queue.next()) is not None:
             self.delivered(line, waiting)
-        self._tell_presence()
+        self.tell_presence()
         self._metrics.connected(line.name, False)
         LOG.info("%s left (%s)", line.name, line.ended.value if line.ended else "its stream ended")
 
@@ -232,7 +232,8 @@ class Exchange:
         self._metrics.refused(line.name, "faulty")
         self.detach(line, End.FAULTY)
 
-    def _tell_presence(self) -> None:
+    def tell_presence(self) -> None:
+        """Tell every silo who is connected."""
         for line in self._lines.values():
             line.presence_due = True
             line.wake()

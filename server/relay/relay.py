@@ -23,14 +23,16 @@ import grpc
 
 from common.errors import RelayError
 from common.transport.tls import TlsFiles, spki_of
-from common.transport.wire import GREET, MAX_FRAME, METHOD, SERVICE, is_name
+from common.transport.wire import GREET, MAX_FRAME, METHOD, NEWEST, SERVICE, is_name
 from common.versions import OWN, Hello
 from server.relay.exchange import LOG, Exchange
 from server.relay.greeting import greet
 from server.relay.limits import Limits
 from server.relay.line import End
 from server.relay.metrics import RelayMetrics
+from server.relay.newest import Askers, NewestDocuments, hand_out
 from server.relay.stream import carry
+from server.relay.tls import followed
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 2 * MAX_FRAME),
@@ -51,6 +53,7 @@ class Relay:
         authorised: the member's name for an SPKI hash (64 hexadecimal digits), None for a stranger. Asked at each
             connection and by ``recheck``, in the relay's thread: it must be quick.
         hello: what the relay says of itself.
+        documents: what members may have of the consortium's documents; None hands out none.
     """
 
     def __init__(
@@ -62,9 +65,11 @@ class Relay:
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
         hello: Hello = OWN,
+        documents: NewestDocuments | None = None,
     ) -> None:
         self.address = address
         self._hello = hello
+        self.documents, self._askers = documents, Askers(clock)
         self.port = 0
         self.metrics = RelayMetrics()
         self._tls = tls
@@ -88,8 +93,7 @@ class Relay:
             ConfigError: a TLS file cannot be used.
             RelayError: the address cannot be listened at.
         """
-        certificate, key, authority = self._tls.read()
-        credentials = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+        credentials = followed(self._tls)
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(credentials)), name="relay", daemon=True
         )
@@ -102,7 +106,10 @@ class Relay:
             ) from self._failed
 
     def recheck(self) -> None:
-        """Ask anew who is authorised, and end the streams of those who are not; returns when that is done."""
+        """Ask anew who is authorised, and end the streams of those who are not; returns when that is done.
+
+        The others are told who is present, and look for newer documents then.
+        """
         self._in_loop(self._recheck())
 
     def stop(self) -> None:
@@ -116,6 +123,7 @@ class Relay:
         handlers = {
             METHOD: grpc.stream_stream_rpc_method_handler(self._attach),
             GREET: grpc.unary_unary_rpc_method_handler(self._greet),
+            NEWEST: grpc.unary_stream_rpc_method_handler(self._newest),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -149,6 +157,10 @@ class Relay:
         await self._admit(context)
         return self._hello.text.encode()
 
+    async def _newest(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        name, _ = await self._admit(context)
+        await hand_out(name, request, context, self.documents, self._askers, self._exchange.connected())
+
     async def _admit(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> tuple[str, str]:
         """The member's name and SPKI; a stranger's call ends here."""
         name, spki = self._identify(context)
@@ -171,6 +183,7 @@ class Relay:
         for line in self._exchange.lines:
             if self._authorised(line.spki) != line.name:
                 self._exchange.detach(line, End.UNKNOWN)
+        self._exchange.tell_presence()
 
     async def _stop(self) -> None:
         self._stopping.set()

@@ -8,6 +8,8 @@ from pathlib import Path
 from common.consortium.roster import Roster, follows, read_roster
 from common.consortium.signed_file import MAX_BYTES
 from common.errors import ConfigError
+from common.transport.documents import SUCCESSIONS
+from server.relay.offline_keys import newest_key
 
 LOG = logging.getLogger("phenofed.relay")
 
@@ -19,14 +21,14 @@ class WatchedRoster:
     write to the relay's disk can neither add a member nor bring a revoked one back while the relay runs.
 
     Args:
-        pinned_key: (32 bytes) the consortium's offline key.
+        pinned_key: (32 bytes) the consortium's offline key, or one that handed over to it by successions.json.
 
     Raises:
         ConfigError: there is no valid roster to begin with.
     """
 
     def __init__(self, path: Path, pinned_key: bytes) -> None:
-        self._path = path
+        self._path, self._successions = path, path.with_name(SUCCESSIONS)
         self._key = pinned_key
         self._state = self._stat()
         self.roster = self._read()
@@ -59,11 +61,15 @@ class WatchedRoster:
             raise ConfigError(
                 f"cannot read {self._path} ({error.strerror})", remedy="copy the consortium's roster there"
             ) from error
-        return read_roster(content, self._key)
+        return read_roster(content, newest_key(self._successions, self._key))
 
-    def _stat(self) -> tuple[int, int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+    def _stat(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in (self._path, self._successions))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.storage import write_json
+from server.relay.newest import NewestDocuments
 from server.relay.relay import Relay
 from server.relay.roster import WatchedRoster
 from server.relay.settings import read_settings
@@ -27,7 +28,8 @@ def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
     """
     settings = read_settings(folder)
     roster = WatchedRoster(settings.roster, bytes.fromhex(settings.roster_key))
-    relay = Relay(settings.listen, settings.tls, roster.name_of, limits=settings.limits)
+    newest = NewestDocuments(settings.roster, settings.ca)
+    relay = Relay(settings.listen, settings.tls, roster.name_of, limits=settings.limits, documents=newest)
     relay.metrics.watch_certificate(settings.tls.certificate.read_bytes)
     relay.start()
     note = folder / RUNNING
@@ -42,8 +44,14 @@ def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
 
 
 def watch(relay: Relay, roster: WatchedRoster, *, stop: threading.Event, say: Callable[[str], None]) -> None:
-    """Apply each new roster within a second, until ``stop``; who is no longer on it is cut off at once."""
+    """Apply each new roster within a second, until ``stop``; who is no longer on it is cut off at once.
+
+    Members are told to look whenever another document changed, too.
+    """
     while not stop.wait(_LOOK_SECONDS):
-        if roster.refresh():
+        others = relay.documents is not None and relay.documents.refresh()
+        changed = roster.refresh()
+        if changed or others:
             relay.recheck()
+        if changed:
             say(f"roster {roster.roster.sequence}: {len(roster.roster.members)} members")

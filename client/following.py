@@ -1,0 +1,30 @@
+"""The agent's looks at the relay for newer rosters, registries and certificates, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from client.audit.following import FollowingNote
+from client.relay.following import Follower
+from client.workspace.following import follow, held_documents
+from common.transport.documents import Documents
+
+if TYPE_CHECKING:
+    from client.agent import Agent
+
+
+def follower_of(agent: Agent) -> Follower:
+    """An agent's follower, to be started with its link. What it installs counts from the next request on."""
+    workspace, note = agent.workspace, FollowingNote(agent.audit)
+
+    def take(offered: Documents) -> Mapping[str, str]:
+        followed = follow(workspace, offered)
+        note(followed)
+        return {item.name: item.digest for item in followed.refused}
+
+    def wanted() -> bool:
+        agent.standing()  # reads a policy that changed
+        return agent.policy.relay.follow
+
+    return Follower(agent.link, wanted=wanted, held=lambda: held_documents(workspace), take=take)
