@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
-from client.audit.answering import audited, audited_peers, training_note
+from client.audit.answering import audited_peers, policy_note, training_note
 from client.audit.entry import AGENT
 from client.audit.opening import open_log
 from client.clinic.kept import drop_kept
@@ -28,10 +28,9 @@ from client.following import follower_of
 from client.gallery.adopted import adopted_encoder
 from client.gallery.keeper import GalleryKeeper
 from client.ledger.ledger import Ledger
-from client.local.door import LocalServer
-from client.local.requests import LocalRequests
+from client.local.doors import opened
 from client.monitoring.metrics import AgentMetrics
-from client.monitoring.observing import observed, observed_peers
+from client.monitoring.observing import observed_peers
 from client.monitoring.snapshot import snapshot
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
@@ -40,10 +39,21 @@ from client.ranking.querier import ConsortiumQuerier
 from client.ranking.query_keys import QueryKeys
 from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
+from client.relay.gate import check_peer
 from client.relay.link import LinkLimits, RelayLink
 from client.training.service import TrainingService
+<<<<<<< /tmp/tmp2dhat6ob/a
+from client.workspace.adoption import adopted_release
+from client.workspace.hours import utc_now
+from client.workspace.members import FILE as MEMBERS
+from client.workspace.members import strangers_of
+from client.workspace.policy import SiloPolicy
+from client.workspace.policy_here import check_here
+from client.workspace.policy_in_force import PolicyInForce
+=======
 from client.workspace.members import FILE as MEMBERS
 from client.workspace.members import check_accepted, strangers_of
+>>>>>>> /tmp/tmp2dhat6ob/c
 from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.encryption.silo_session import SiloSession
@@ -65,6 +75,7 @@ class Agent:
     Args:
         workspace: joined to a consortium, with a policy that names a model.
         today: the day on which consents and budgets are judged.
+        now: the time by which hours are judged.
         limits: of the link to the relay.
 
     Raises:
@@ -77,14 +88,22 @@ class Agent:
         *,
         workers: int = 2,
         today: Today = datetime.date.today,
+        now: Callable[[], datetime.datetime] = utc_now,
         limits: LinkLimits | None = None,
     ) -> None:
-        self.workspace, self._today = workspace, today
+        self.workspace, self._today, self.now = workspace, today, now
         self._open = ExitStack()
         self._stopping = threading.Event()
         self._grounds: tuple[tuple[float, ...], Standing] | None = None
+<<<<<<< /tmp/tmp2dhat6ob/a
+        self.in_force = PolicyInForce(workspace.folder / "policy.yaml")
+        self.policy = policy = self.in_force()
+        check_here(policy)
+        self.encoder = _encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
+=======
         self.policy = policy = workspace.policy()
         self.encoder = adopted_encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
+>>>>>>> /tmp/tmp2dhat6ob/c
         member = workspace.member()
         relay = self.standing().roster.relay
         # Both are made when the silo joins. One made anew would forget what was answered, and about whom.
@@ -134,7 +153,8 @@ class Agent:
         )
         self.discovery = DiscoveryDesk(ground, self._ask)
         self.audit = open_log(workspace, sealing=True)
-        self.metrics = AgentMetrics(lambda: snapshot(self))
+        self.in_force.changed = policy_note(self.audit)
+        self.metrics = AgentMetrics(lambda: snapshot(self), lambda: self.in_force.valid)
         self.link = RelayLink(
             relay,
             workspace.tls,
@@ -155,14 +175,12 @@ class Agent:
             AgentError: another agent serves this workspace.
         """
         try:
-            server = LocalServer(
-                self.workspace.socket_path,
-                observed(self.metrics, audited(self.audit, LocalRequests(self).handle)),
-            )
-            self._open.callback(server.close)
-            self.audit.record("agent.start", AGENT)
+            for door in opened(self):
+                self._open.callback(door.close)
+            self.audit.record("agent.start", AGENT, digest=self.in_force.digest)
+            note = training_note(self.audit)
             training = TrainingService(
-                self.workspace, policy=self.workspace.policy, today=self._today, note=training_note(self.audit)
+                self.workspace, policy=self.in_force, today=self._today, now=self.now, note=note
             )
             self._open.callback(training.close)
             if self.policy.metrics_port is not None:
@@ -208,10 +226,10 @@ class Agent:
 
     def standing(self) -> Standing:
         """What the silo goes by, read anew when the roster, the registry or the policy is replaced."""
+        self.policy = self.in_force()
         files = [self.workspace.folder / name for name in ("roster.json", "registry.json", "policy.yaml", MEMBERS)]
         stamp = tuple(path.stat().st_mtime_ns if path.exists() else 0.0 for path in files)
         if self._grounds is None or self._grounds[0] != stamp:
-            self.policy = self.workspace.policy()
             roster = self.workspace.roster()
             standing = Standing(
                 roster=roster,
@@ -255,7 +273,7 @@ class Agent:
 
     def _handle(self, sender: str, topic: str, body: bytes) -> bytes:
         """Discovery and ranking are opted out of separately; neither serves a member that was not accepted."""
-        check_accepted(sender, self.standing().strangers)
+        check_peer(self, sender, topic)
         side = self.discovery if topic.startswith(PREFIX) else self._answering
         return side.handle(sender, topic, body)
 

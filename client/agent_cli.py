@@ -133,7 +133,7 @@ def down(workspace: Folder) -> None:
 
 
 def _call(folder: Path, operation: str, **values: Any) -> dict[str, Any]:
+    from client.local.clinic_door import door_at
     from client.local.door import call
-    from client.workspace.workspace import Workspace
 
-    return call(Workspace(folder).socket_path, operation, values)
+    return call(door_at(folder), operation, values)

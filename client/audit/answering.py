@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from client.audit.entry import AGENT, Entry, Outcome, is_fact, member, reason_of, user
 from client.audit.log import AuditLog
 from client.local.door import Request
+from client.workspace.policy import InvalidPolicy
 from common.errors import PhenofedError
 
+NO_GROUP = "not the owner and in no group of the policy"
 LOOKS = frozenset({"status", "budget", "discover.remaining"})
 """What only shows how the agent stands, and is asked again and again."""
 
@@ -47,6 +49,26 @@ def audited_peers(log: AuditLog, handle: FromPeers) -> FromPeers:
     return handled
 
 
+def turned_away(log: AuditLog) -> Callable[[str], None]:
+    """A line for somebody whom a door of the agent's did not open to."""
+
+    def noted(name: str) -> None:
+        log.record("door", user(name), outcome="refused", reason=NO_GROUP)
+
+    return noted
+
+
+def policy_note(log: AuditLog) -> Callable[[str, bool], None]:
+    """A line for each policy that came into force, or could not."""
+
+    def noted(digest: str, valid: bool) -> None:
+        reason = "" if valid else reason_of(InvalidPolicy(""))
+        told = {"digest": digest} if digest else {}
+        log.record("policy", AGENT, outcome="done" if valid else "refused", reason=reason, **told)
+
+    return noted
+
+
 def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
     """What the training desk notes, as lines: the event, and of its facts those that a line may tell."""
 
@@ -56,8 +78,8 @@ def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
         if type(about.get("round")) is int:
             facts["round"] = str(about["round"])
         refused = "reason" in about or event.endswith(".unknown")
-        why = str(about.get("why", ""))
-        log.record(_known(event), AGENT, outcome="refused" if refused else "done", reason=why, **facts)
+        who, why = user(str(about["user"])) if "user" in about else AGENT, str(about.get("why", ""))
+        log.record(_known(event), who, outcome="refused" if refused else "done", reason=why, **facts)
 
     return noted
 

@@ -44,7 +44,7 @@ def rank(
         typer.Option(help=f"CSV with columns patient,photo: up to {MOST_PATIENTS} patients at once."),
     ] = None,
     workspace: Annotated[
-        Path, typer.Option(envvar="PHENOFED_WORKSPACE", help="The silo's workspace, where its agent runs.")
+        Path, typer.Option(envvar="PHENOFED_WORKSPACE", help="The silo's workspace, or its clinic's socket.")
     ] = Path("silo"),
     against: Annotated[
         Path | None,
@@ -73,15 +73,15 @@ def rank(
         _show([_in_clear(photos or [], against, patient=patient or "new patient", **options)], form, batch=False)
         return
     from client.clinic.ranking_list import from_json
+    from client.local.clinic_door import door_at
     from client.local.door import call
-    from client.workspace.workspace import Workspace
     from common.faces.decode import read_bytes
 
     patients = _patients(photos or [], patient, batch)
     contents = [read_bytes(path, name=str(path)) for _, paths in patients for path in paths]
     values = {"patients": [[reference, len(paths)] for reference, paths in patients]}
     answer = call(
-        Workspace(workspace).socket_path,
+        door_at(workspace),
         "rank",
         {**values, "top": top, "keep": keep, "aligned": aligned},
         contents,

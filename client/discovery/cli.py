@@ -132,10 +132,10 @@ def remaining(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _call(context: typer.Context, operation: str, **values: Any) -> dict[str, Any]:
+    from client.local.clinic_door import door_at
     from client.local.door import call
-    from client.workspace.workspace import Workspace
 
-    return call(Workspace(context.obj).socket_path, f"discover.{operation}", values)
+    return call(door_at(context.obj), f"discover.{operation}", values)
 
 
 def _show_links(title: str, found: list[dict[str, Any]]) -> None:

@@ -5,13 +5,11 @@ A request is one message: JSON with its operation, then attachments such as phot
 
 from __future__ import annotations
 
+import grp
 import json
 import logging
 import os
-import pwd
-import shutil
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.local.peers import admitted, peer_of
 from common.encryption import frames
-from common.errors import AgentError, PhenofedError
+from common.errors import AgentError, DisclosureError, PhenofedError
 
 LOG = logging.getLogger("phenofed.requests")
 
@@ -32,7 +31,6 @@ PATIENCE, CONNECTIONS, MOST_BYTES = 60.0, 16, 1 << 30
 _AGAIN_SECONDS = 0.2
 
 _PATH_LIMIT = 100
-_CREDENTIALS = struct.Struct("3i")
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class LocalServer:
     Args:
         path: of the socket; readable and writable by the owner alone, and by ``group`` where one is named.
         handle: answers a request with JSON values; a PhenofedError reaches the asker as it is.
+        stranger: told the OS user of each who is neither the owner nor in ``group``, and is refused.
         connections: at once; who comes then waits.
         most_bytes: of one request.
         patience: seconds for a request to come in whole, and for its answer to be taken.
@@ -73,18 +72,20 @@ class LocalServer:
         handle: Callable[[Request], dict[str, Any] | Reply],
         *,
         group: str | None = None,
+        stranger: Callable[[str], None] = lambda user: None,
         connections: int = CONNECTIONS,
         most_bytes: int = MOST_BYTES,
         patience: float = PATIENCE,
     ) -> None:
-        self._path, self._handle = path, handle
+        self._path, self._handle, self._stranger = path, handle, stranger
         self._most_bytes, self._patience = most_bytes, patience
         self._room = threading.Semaphore(connections)
         self._closing = threading.Event()
         self._socket = _listen(path)
+        self._group: int | None = None
         if group is not None:
             try:
-                _open_to(path, group)
+                self._group = _open_to(path, group)
             except AgentError:
                 self._socket.close()
                 raise
@@ -138,13 +139,17 @@ class LocalServer:
             self._room.release()
 
     def _exchanged(self, connection: socket.socket) -> tuple[dict[str, Any], Attachments]:
-        deadline = time.monotonic() + self._patience
+        deadline, peer = time.monotonic() + self._patience, peer_of(connection)
+        if not admitted(peer, owner=os.geteuid(), group=self._group):
+            self._stranger(peer.user)
+            refused = f"{peer.user} may not ask the agent", "ask hospital IT for its group, and log in anew"
+            return {"error": [DisclosureError.exit_code, *refused]}, ()
         try:
             parts = frames.read(connection.fileno(), deadline=deadline, most=self._most_bytes)
         except frames.TooLarge:
             return {"error": [AgentError.exit_code, "the request is too large for the agent", "ask for less"]}, ()
         head, *attachments = parts or [b""]
-        return self._answer(head, attachments, _user(connection))
+        return self._answer(head, attachments, peer.user)
 
     def _answer(self, head: bytes, attachments: Attachments, user: str) -> tuple[dict[str, Any], Attachments]:
         try:
@@ -217,23 +222,16 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _open_to(path: Path, group: str) -> None:
+def _open_to(path: Path, group: str) -> int:
     try:
-        shutil.chown(path, group=group)
+        number = grp.getgrnam(group).gr_gid
+        os.chown(path, -1, number)
         path.chmod(0o660)
+        return number
     except (OSError, LookupError) as error:
         raise AgentError(
             f"cannot open {path} to group {group}", remedy="name a group that you belong to"
         ) from error
-
-
-def _user(connection: socket.socket) -> str:
-    content = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, uid, _ = _CREDENTIALS.unpack(content)
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def _kind(code: int) -> type[PhenofedError]:

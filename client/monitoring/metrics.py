@@ -29,9 +29,14 @@ _SECONDS = (0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900)
 
 
 class AgentMetrics:
-    """One agent's figures, in a registry of their own. ``look``: how the agent stands, asked at each scrape."""
+    """One agent's figures, in a registry of their own.
 
-    def __init__(self, look: Callable[[], Snapshot]) -> None:
+    Args:
+        look: how the agent stands, asked at each scrape.
+        policy_valid: whether a policy is in force.
+    """
+
+    def __init__(self, look: Callable[[], Snapshot], policy_valid: Callable[[], bool] = lambda: True) -> None:
         self.registry = CollectorRegistry()
         self._topics: set[str] = set()
         self._requests = Counter(
@@ -47,7 +52,7 @@ class AgentMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.registry.register(_Gauges(look))
+        self.registry.register(_Gauges(look, policy_valid))
 
     def answered(self, side: Side, topic: str, outcome: Outcome, seconds: float) -> None:
         """A request ended. A topic stands under its name once one was answered: others' words make no label."""
@@ -76,15 +81,18 @@ class AgentMetrics:
 
 
 class _Gauges(Collector):
-    def __init__(self, look: Callable[[], Snapshot]) -> None:
-        self._look = look
+    def __init__(self, look: Callable[[], Snapshot], policy_valid: Callable[[], bool]) -> None:
+        self._look, self._policy_valid = look, policy_valid
 
     def describe(self) -> list[Metric]:
         """Nothing: asking the agent for it now would be too early."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The figures of this moment; none but requests while the workspace cannot be read."""
+        """The figures of this moment; but for requests and policy none while the workspace cannot be read."""
+        yield _gauge(
+            "policy_valid", "1 while policy.yaml is in force, 0 while nothing is allowed", self._policy_valid()
+        )
         try:
             now = self._look()
         except PhenofedError:

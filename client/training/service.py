@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import threading
 from collections.abc import Callable
 
+from client.audit.answering import NO_GROUP
 from client.local.door import LocalServer
 from client.plans.deciding import NODE, socket_of
 from client.training.desk import Note, TrainingDesk, log_note
 from client.training.node import LOOK_SECONDS, serve
-from client.workspace.policy import SiloPolicy
+from client.workspace.hours import utc_now
+from client.workspace.policy import InvalidPolicy, SiloPolicy
 from client.workspace.workspace import Workspace
 from common.errors import PhenofedError
 
@@ -23,7 +26,7 @@ class TrainingService:
     """Runs from its making until ``close``.
 
     Args:
-        policy, today, note: as for ``TrainingDesk``.
+        policy, today, now, note: as for ``TrainingDesk``.
 
     Raises:
         AgentError: the socket cannot be made.
@@ -35,14 +38,20 @@ class TrainingService:
         *,
         policy: Callable[[], SiloPolicy],
         today: Callable[[], datetime.date] = datetime.date.today,
+        now: Callable[[], datetime.datetime] = utc_now,
         note: Note = log_note,
     ) -> None:
         self._node, self._policy = workspace.folder.resolve() / NODE, policy
-        desk = TrainingDesk(workspace, policy=policy, today=today, note=note)
+        desk = TrainingDesk(workspace, policy=policy, today=today, now=now, note=note)
+        stranger = functools.partial(_turned_away, note)
         held = policy()
         # One node with one round at a time; more than a few connections are not its own.
         self._server = LocalServer(
-            socket_of(workspace, held), desk.handle, group=held.training.group, connections=CONNECTIONS
+            socket_of(workspace, held),
+            desk.handle,
+            group=held.training.group,
+            stranger=stranger,
+            connections=CONNECTIONS,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_node, name="training node")
@@ -64,5 +73,12 @@ class TrainingService:
                 LOG.error("the training node does not run: %s", error)
 
     def _is_wanted(self) -> bool:
-        policy = self._policy()
+        try:
+            policy = self._policy()
+        except InvalidPolicy:
+            return False  # told once, by whoever keeps the policy
         return policy.allow.train and policy.training.node == "with-agent"
+
+
+def _turned_away(note: Note, user: str) -> None:
+    note("training.stranger", {"user": user, "reason": "in no group of the policy", "why": NO_GROUP})

@@ -32,5 +32,5 @@ def clipped(delta: Parameters, bound: float) -> Parameters:
         factor *= _SHORTER
 
 
-def _scaled(value: np.ndarray, factor: float) -> np.ndarray:  # type: ignore[type-arg]
+def _scaled(value: np.ndarray, factor: float) -> np.ndarray:
     return np.asarray(value.astype(np.float64) * factor, dtype=np.float32)
