@@ -7,6 +7,7 @@ before it starts another, which would find the port or the name taken.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -71,18 +72,27 @@ def child(
 def end_former(number: Path, program: str) -> None:
     """End the child of a killed parent by its file; a process that is another by now is left alone.
 
+    When this returns the child is gone, and so are its ports: else the next one's would seem to answer already.
+
     Args:
         program: what the child runs, the first word of its command.
     """
     try:
         pid = int(number.read_text())
+        handle = os.pidfd_open(pid)
+    except (OSError, ValueError, OverflowError):
+        return
+    try:
+        # Looked at after the pidfd was opened, so that nothing can take its place in between.
         running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         folder = Path(f"/proc/{pid}/cwd").resolve()
-    except (OSError, ValueError):
-        return
-    if program.encode() in running and folder == number.parent.resolve():
-        with suppress(ProcessLookupError):
+        if program.encode() in running and folder == number.parent.resolve():
             os.killpg(pid, signal.SIGKILL)
+            select.select([handle], [], [], ENDING_SECONDS)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
