@@ -42,18 +42,11 @@ from client.ranking.steward import Steward
 from client.relay.gate import check_peer
 from client.relay.link import LinkLimits, RelayLink
 from client.training.service import TrainingService
-<<<<<<< /tmp/tmp2dhat6ob/a
-from client.workspace.adoption import adopted_release
 from client.workspace.hours import utc_now
 from client.workspace.members import FILE as MEMBERS
 from client.workspace.members import strangers_of
-from client.workspace.policy import SiloPolicy
 from client.workspace.policy_here import check_here
 from client.workspace.policy_in_force import PolicyInForce
-=======
-from client.workspace.members import FILE as MEMBERS
-from client.workspace.members import check_accepted, strangers_of
->>>>>>> /tmp/tmp2dhat6ob/c
 from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
 from common.encryption.silo_session import SiloSession
@@ -95,15 +88,10 @@ class Agent:
         self._open = ExitStack()
         self._stopping = threading.Event()
         self._grounds: tuple[tuple[float, ...], Standing] | None = None
-<<<<<<< /tmp/tmp2dhat6ob/a
         self.in_force = PolicyInForce(workspace.folder / "policy.yaml")
         self.policy = policy = self.in_force()
         check_here(policy)
-        self.encoder = _encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
-=======
-        self.policy = policy = workspace.policy()
         self.encoder = adopted_encoder(workspace, policy, workspace.gallery_folder / "encodings.safetensors")
->>>>>>> /tmp/tmp2dhat6ob/c
         member = workspace.member()
         relay = self.standing().roster.relay
         # Both are made when the silo joins. One made anew would forget what was answered, and about whom.
