@@ -26,6 +26,7 @@ from common.learning.data import TrainingData
 from common.learning.trainer import train_locally
 from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
 from common.seeding import derive, generator
+from common.versions import OWN, SOFTWARE
 
 
 class Silo:
@@ -63,6 +64,7 @@ class Silo:
             patients=len(cohort.patients),
             photos=sum(len(patient.photos) for patient in cohort.patients),
             syndromes=len({patient.syndrome for patient in cohort.patients}),
+            hello=OWN.text if question and question.hello else "",
         )
 
     def train(self, request: TrainRequest) -> Update | Refusal:
@@ -98,6 +100,8 @@ class Silo:
             patients=report.patients,
             photos=report.photos,
             loss=report.loss,
+            protocol=request.protocol,
+            software=SOFTWARE if request.protocol > 1 else "",
         )
 
     def _stored(self) -> StoredCohort:

@@ -1,6 +1,6 @@
 """The agent's door for people of its own hospital: a Unix socket that only permitted users can open.
 
-A request is one message: JSON with its operation, then attachments such as photos. The kernel says who asks.
+A request is one message: JSON with operation and hello, then attachments such as photos. The kernel says who asks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client.local import greeting
 from client.local.peers import admitted, peer_of
 from common.encryption import frames
 from common.errors import AgentError, DisclosureError, PhenofedError
+from common.versions import BEFORE, OWN, Hello
 
 LOG = logging.getLogger("phenofed.requests")
 
@@ -61,6 +63,7 @@ class LocalServer:
         connections: at once; who comes then waits.
         most_bytes: of one request.
         patience: seconds for a request to come in whole, and for its answer to be taken.
+        hello: what the agent says of itself.
 
     Raises:
         AgentError: another agent serves there, or the path is too long.
@@ -76,7 +79,9 @@ class LocalServer:
         connections: int = CONNECTIONS,
         most_bytes: int = MOST_BYTES,
         patience: float = PATIENCE,
+        hello: Hello = OWN,
     ) -> None:
+        self._hello = hello
         self._path, self._handle, self._stranger = path, handle, stranger
         self._most_bytes, self._patience = most_bytes, patience
         self._room = threading.Semaphore(connections)
@@ -132,6 +137,7 @@ class LocalServer:
             with connection, suppress(OSError, frames.PipeClosed):
                 connection.setblocking(False)
                 answer, brought = self._exchanged(connection)
+                answer |= {greeting.KEY: self._hello.text}
                 deadline = time.monotonic() + self._patience
                 frames.write(connection.fileno(), [json.dumps(answer).encode(), *brought], deadline=deadline)
         finally:
@@ -154,14 +160,16 @@ class LocalServer:
     def _answer(self, head: bytes, attachments: Attachments, user: str) -> tuple[dict[str, Any], Attachments]:
         try:
             values = json.loads(head)
-            reply = self._handle(Request(str(values.pop("operation")), values, attachments, user))
+            operation = str(values.pop("operation"))
+            greeting.check(self._hello, greeting.told(values))
+            if operation == greeting.GREET:
+                return {"ok": {}}, ()
+            reply = self._handle(Request(operation, values, attachments, user))
             return ({"ok": reply.values}, reply.attachments) if isinstance(reply, Reply) else ({"ok": reply}, ())
         except PhenofedError as error:
             return {"error": [error.exit_code, error.what, error.remedy]}, ()
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            return {
-                "error": [AgentError.exit_code, "the agent does not understand the request", "update both"]
-            }, ()
+            return {"error": [AgentError.exit_code, greeting.NOT_UNDERSTOOD, "update both"]}, ()
         except Exception as error:
             # Its text may quote a patient; the log gets its kind only.
             LOG.error("a request failed (%s)", type(error).__name__)
@@ -173,17 +181,22 @@ def call(path: Path, operation: str, values: dict[str, Any], attachments: Attach
 
     Raises:
         AgentError: no agent listens there, or it ended meanwhile.
+        VersionError: it runs a release that does not fit; nothing was done.
         PhenofedError: what the agent refused, in its own words and with its exit code.
     """
     return exchange(path, operation, values, attachments).values
 
 
-def exchange(path: Path, operation: str, values: dict[str, Any], attachments: Attachments = ()) -> Reply:
-    """As ``call``, with the attachments of the reply."""
+def exchange(
+    path: Path, operation: str, values: dict[str, Any], attachments: Attachments = (), *, own: Hello = OWN
+) -> Reply:
+    """As ``call``, with the attachments of the reply. ``own``: what the command says of itself."""
+    if operation != greeting.GREET and greeting.must_greet(own):
+        exchange(path, greeting.GREET, {}, own=own)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
-            request = json.dumps({"operation": operation, **values}).encode()
+            request = json.dumps({"operation": operation, greeting.KEY: own.text, **values}).encode()
             with suppress(frames.PipeClosed):  # what is too large is answered before it is read
                 frames.write(connection.fileno(), [request, *attachments])
             content, *brought = frames.read(connection.fileno()) or [b""]
@@ -192,8 +205,11 @@ def exchange(path: Path, operation: str, values: dict[str, Any], attachments: At
                 "the silo's agent does not answer", remedy="start it with phenofed silo up, or read its log"
             ) from error
     answer = json.loads(content)
+    greeting.check(agent := greeting.told(answer), own)
     if "error" in answer:
         code, what, remedy = answer["error"]
+        if agent == BEFORE and what == greeting.NOT_UNDERSTOOD:
+            raise greeting.NotUnderstood(what, remedy=remedy)
         raise _kind(code)(what, remedy=remedy)
     return Reply(dict(answer["ok"]), brought)
 

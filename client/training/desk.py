@@ -15,8 +15,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from client.audit.entry import reason_of
 from client.local.door import Reply, Request
@@ -25,9 +23,11 @@ from client.plans.terms import Terms
 from client.silo import Silo
 from client.training.begun_runs import BegunRuns
 from client.training.forwarding import DESCRIBE, TRAIN, told
+from client.training.meeting import check_protocol, meet
 from client.training.postprocessors.cap import PatientCap
 from client.training.postprocessors.order import postprocessed, steps
 from client.training.postprocessors.step import Treated
+from client.training.reading import check_fit, question_of, train_request_of
 from client.training.rounds import AnsweredRounds
 from client.workspace.hours import utc_now
 from client.workspace.model_policy import OtherModel
@@ -35,15 +35,16 @@ from client.workspace.policy import InvalidPolicy, NotInForce, SiloPolicy
 from client.workspace.training_policy import BelowFloor
 from client.workspace.workspace import Workspace
 from common.consortium.plan import RunPlan
-from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, TrainingError
+from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, TrainingError, VersionError
 from common.learning.assembly import ModelPool
 from common.models.specs import BackboneSpec
 from common.records import Question, Refusal, SiloDescription, TrainRequest, Update
 from common.records import digest as digest_of
+from common.versions import OWN
 
 LOG = logging.getLogger("phenofed.training")
 
-Answer = TypeVar("Answer")
+Answer, Asked = TypeVar("Answer"), TypeVar("Asked")
 Note = Callable[[str, Mapping[str, Any]], None]
 """Told of each answer and refusal: what happened, and about which run and round; never about a patient."""
 
@@ -89,11 +90,18 @@ class TrainingDesk:
             AgentError: it asks for anything but its two operations.
         """
         if request.operation == DESCRIBE:
-            return told(self.describe(Question(**request.values)))
+            return told(self.describe(self._read(question_of, request)))
         if request.operation == TRAIN:
-            return told(self.train(_request(request)))
+            return told(self.train(self._read(train_request_of, request)))
         self._note("training.unknown", {"operation": request.operation[:40], "user": request.user})
         raise AgentError("the training socket knows 'describe' and 'train'", remedy="update the coordinator's app")
+
+    def _read(self, read: Callable[[Request], Asked], request: Request) -> Asked:
+        try:
+            return read(request)
+        except AgentError:
+            self._note("training.unknown", {"operation": request.operation[:40], "user": request.user})
+            raise
 
     def describe(self, question: Question) -> SiloDescription | Refusal:
         """Who this silo is, signed for this question alone; or why it takes no part.
@@ -102,13 +110,18 @@ class TrainingDesk:
         """
         about = {"run": question.run}
         try:
+            meet(question, self._workspace.name)
             policy = self._in_force()
             self._admitted(question.run, question.plan, policy)
             with self._working:
-                found = self._silo().describe()
+                found = self._silo().describe(question)
             found = replace(found, patients=PatientCap(policy.training.patient_cap).stated(found.patients))
             statement = found.statement(question)
             return self._noted("training.described", about, replace(found, signature=self._sign(statement)))
+        except VersionError as error:
+            return replace(
+                self._refused(about, error), reason=str(error), hello=OWN.text if question.hello else ""
+            )
         except PhenofedError as error:
             return self._refused(about, error)
 
@@ -124,6 +137,7 @@ class TrainingDesk:
         return self._noted("training.trained", {**about, **treated.facts}, signed)
 
     def _trained(self, request: TrainRequest) -> Treated:
+        check_protocol(request, self._workspace.name)
         policy = self._in_force()
         plan, backbone = self._admitted(request.run, request.digest, policy)
         _check_request(request, plan)
@@ -135,6 +149,8 @@ class TrainingDesk:
                 f"{self._workspace.name} trains on at least {least} patients and has fewer",
                 remedy="leave it out until it has more",
             )
+        # What does not fit is no round that was asked for: it uses up nothing.
+        check_fit(request.parameters, self._pool.initial(backbone, plan.training))
         self._begun.begin(request.run, self._today(), policy.training.most_runs_a_year)
         self._rounds.count(request)
         answer = silo.train(replace(request, model=backbone.model_dump(mode="json")))
@@ -207,11 +223,3 @@ def _check_request(request: TrainRequest, plan: RunPlan) -> None:
             f"the request differs from the approved plan of run {plan.run} in {', '.join(differing)}",
             remedy="lead the run by the plan that was signed",
         )
-
-
-def _request(request: Request) -> TrainRequest:
-    try:
-        (content,) = request.attachments
-        return TrainRequest(**request.values, parameters=load(content))
-    except (ValueError, SafetensorError) as error:
-        raise AgentError("the request has no arrays", remedy="run the same version on both sides") from error

@@ -7,6 +7,7 @@ safetensors, everything else as JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from client.local.door import Reply, exchange
+from client.local.greeting import NotUnderstood
 from common.errors import AgentError
 from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
 
@@ -32,22 +34,22 @@ class AgentSilo:
 
     def describe(self, question: Question) -> SiloDescription | Refusal:
         """Who this is, signed, if the silo takes part in the run."""
-        reply = exchange(self._path, DESCRIBE, dict(vars(question)))
+        try:
+            reply = exchange(self._path, DESCRIBE, question.values)
+        except NotUnderstood:
+            # An agent of before versions reads no hello, and does nothing with a question that has one.
+            reply = exchange(self._path, DESCRIBE, replace(question, hello="").values)
         return _refusal(reply.values) or SiloDescription(**reply.values)
 
     def train(self, request: TrainRequest) -> Update | Refusal:
         """One round, trained and signed by the agent."""
-        values = {key: value for key, value in vars(request).items() if key != "parameters"}
-        reply = exchange(self._path, TRAIN, values, [_written(request.parameters)])
+        reply = exchange(self._path, TRAIN, request.values, [_written(request.parameters)])
         return _refusal(reply.values) or Update(**reply.values, delta=_arrays(reply))
 
 
 def told(answer: SiloDescription | Update | Refusal) -> Reply:
     """The agent's side of it: an answer as it crosses the socket."""
-    if isinstance(answer, Refusal):
-        return Reply({"silo": answer.silo, "refused": answer.reason})
-    values = {key: value for key, value in vars(answer).items() if key != "delta"}
-    return Reply(values, [_written(answer.delta)] if isinstance(answer, Update) else ())
+    return Reply(answer.values, [_written(answer.delta)] if isinstance(answer, Update) else ())
 
 
 def _written(parameters: Parameters) -> bytes:
@@ -56,7 +58,7 @@ def _written(parameters: Parameters) -> bytes:
 
 
 def _refusal(values: Mapping[str, Any]) -> Refusal | None:
-    return Refusal(values["silo"], values["refused"]) if "refused" in values else None
+    return Refusal(values["silo"], values["refused"], values.get("hello", "")) if "refused" in values else None
 
 
 def _arrays(reply: Reply) -> dict[str, Any]:
