@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from common.config import parse, read_yaml
 from common.consortium.fields import split_address
-from common.consortium.plan import RunPlan, write_plan
+from common.consortium.plan import RunPlan, Use, write_plan
 from common.errors import ConfigError
 from common.storage import write_bytes
 from deploy.folder import ConsortiumFolder, OfflineKeys
@@ -19,6 +20,11 @@ def read_draft(folder: ConsortiumFolder, path: Path) -> RunPlan:
         ConfigError: it does not fit, or names nobody known; every problem in one message.
     """
     plan = parse({**read_yaml(path), "consortium": folder.about.name}, RunPlan, origin=str(path))
+    if unstated := [key for key in ("use", "aim") if getattr(plan, key) is None]:
+        raise ConfigError(
+            f"{path} does not state {' and '.join(unstated)}: what the run is for",
+            remedy=f"add use: {', '.join(get_args(Use))}, and aim: one line that hospitals read",
+        )
     roster = folder.roster()
     host = split_address(roster.relay)[0]
     if split_address(plan.superlink)[0] != host:

@@ -45,6 +45,8 @@ def draft(**changes: Any) -> dict[str, Any]:
     return {
         "run": RUN,
         "silos": list(NAMES),
+        "use": "methods",
+        "aim": "To see that hospitals can train together.",
         "superlink": f"127.0.0.1:{free_port()}",
         "model": {"architecture": "thin", "sha256": sha256_file(THIN)},
         "training": {"rounds": 2, "warmup_rounds": 1, "trainable_fraction": 0, "batch_size": 4},

@@ -6,11 +6,14 @@ import json
 import os
 import pwd
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from common.errors import ConfigError
 
 if TYPE_CHECKING:
     from client.plans.shelf import PlanShelf
@@ -61,13 +64,15 @@ def add(
 
     Example: phenofed silo plans add workspace spring.json
     """
+    from client.audit.opening import written_down
     from client.plans.deciding import approve_by_policy
     from client.workspace.workspace import Workspace
     from common.consortium.console import read_file, say
     from common.consortium.plan import MAX_BYTES
 
     workspace = Workspace(folder)
-    taken = _shelf(folder).add(read_file(plan, limit=MAX_BYTES))
+    with written_down(workspace, "plan.add", run=plan.stem):
+        taken = _shelf(folder).add(read_file(plan, limit=MAX_BYTES))
     say(f"took in the plan of run {taken.plan.run}, digest {taken.plan.digest[:12]}")
     path = approve_by_policy(workspace, taken)
     if path is not None:
@@ -80,9 +85,13 @@ def show(folder: Folder, run: Run) -> None:
     """Show a plan in full."""
     import datetime
 
+    from client.plans.summary import summary
+    from client.workspace.workspace import Workspace
     from common.consortium.console import say
 
     found = _shelf(folder).find(run)
+    for line in summary(found.plan, Workspace(folder)):
+        say(line)
     said = json.dumps(found.plan.model_dump(mode="json"), indent=1)
     for line in said.splitlines():
         say(line)
@@ -91,18 +100,29 @@ def show(folder: Folder, run: Run) -> None:
     say(f"{found.state(datetime.date.today())}{by}")
 
 
-def approve(folder: Folder, run: Run) -> None:
+def approve(
+    folder: Folder,
+    run: Run,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask at the terminal.")] = False,
+) -> None:
     """Approve a run, and make the file that the operator needs. Your name goes into the record.
+
+    Shows what is approved, and asks where somebody is at the terminal.
 
     Example: phenofed silo plans approve workspace spring
     """
     from client.audit.opening import written_down
     from client.plans.deciding import approve_plan
+    from client.plans.summary import summary
     from client.workspace.workspace import Workspace
     from common.consortium.console import say
 
     workspace = Workspace(folder)
-    with written_down(workspace, "plan.approve", run=run):
+    for line in summary(_shelf(folder).find(run).plan, workspace):
+        say(line)
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"Approve run {run}?", err=True):
+        raise ConfigError("not approved; nothing was changed", remedy="refuse it with phenofed silo plans refuse")
+    with written_down(workspace, "plan.approve", run=run, by="hand"):
         path = approve_plan(workspace, run, by=_user())
     say(f"approved run {run}; send {path} to the operator")
     say(f"the agent starts the node by itself; without it: phenofed silo train-node {folder / 'node'}")

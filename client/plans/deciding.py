@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+from client.audit.opening import written_down
 from client.plans.shelf import BY_POLICY, HeldPlan, PlanShelf
 from client.training.node import NodeSettings, equip
 from client.workspace.policy import SiloPolicy
@@ -51,4 +52,5 @@ def approve_by_policy(workspace: Workspace, held: HeldPlan) -> Path | None:
     policy = workspace.policy()
     if held.decision is not None or not policy.allow.train or policy.approvals.train != "automatic":
         return None
-    return approve_plan(workspace, held.plan.run, by=BY_POLICY)
+    with written_down(workspace, "plan.approve", run=held.plan.run, by=BY_POLICY):
+        return approve_plan(workspace, held.plan.run, by=BY_POLICY)

@@ -54,6 +54,7 @@ def model_card(manifest: Manifest, origin: Origin, facts: CardFacts) -> str:
                 ("created", f"{origin.created:%Y-%m-%d %H:%M} UTC"),
                 ("parent release", origin.parent or "none"),
                 ("training plan (SHA-256)", origin.plan or NOT_RECORDED),
+                ("what the run was for", _text(facts.aim) or NOT_RECORDED),
                 ("purposes that patients agreed to", purposes),
                 ("made with", f"phenofed {origin.software}, protocol {origin.protocol}"),
             ],

@@ -49,11 +49,13 @@ class People:
 class CardFacts:
     """Everything that a run knows of itself and a card may tell; what is empty is told as not recorded.
 
-    ``data``: what kind of photos; ``left_out``: rounds in which a silo had no part, by silo; ``discarded``: rounds
-    that changed nothing; ``sources``: SHA-256 of each file that figures come from.
+    ``data``: what kind of photos; ``aim``: what the run was for, as its plan says; ``left_out``: rounds in which a
+    silo had no part, by silo; ``discarded``: rounds that changed nothing; ``sources``: SHA-256 of each file that
+    figures come from.
     """
 
     data: str = ""
+    aim: str = ""
     silos: tuple[SiloSize, ...] = ()
     people: People = People()
     scorer: str = ""

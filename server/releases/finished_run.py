@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def read_run(run: Path) -> FinishedRun:
         model, plan = _model(run / "release", "phenofed coordinator resume"), read_signed_plan(run)
         if model.manifest.training != plan.training or model.manifest.scenario != plan.run:
             raise RunError(f"{run / 'release'} is not what {run / 'plan.json'} planned", remedy="restore the run")
-        return FinishedRun(model, facts_of_rounds(run), plan.digest, plan.parent)
+        facts = replace(facts_of_rounds(run), aim=plan.stated_purpose)
+        return FinishedRun(model, facts, plan.digest, plan.parent)
     return FinishedRun(_model(run / "releases", "phenofed simulate --resume"), read_facts(run))
 
 

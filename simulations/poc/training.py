@@ -80,6 +80,8 @@ def _sign(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, run: st
     draft = {
         "run": run,
         "silos": list(silos),
+        "use": "methods",
+        "aim": "A trial on one machine.",
         "superlink": f"127.0.0.1:{free_port()}",
         "model": _model(scenario),
         "training": scenario.training.model_dump(mode="json"),
@@ -111,7 +113,7 @@ def _facts(folder: TrialFolder, silos: Sequence[str], scenario: Scenario, led: L
     trained = [patient for silo in silos for patient in _trained(folder, silo)]
     known = facts_of_rounds(led.path)
     data = "synthetic faces, drawn by a program" if isinstance(scenario.cohort, SyntheticCohort) else known.data
-    return replace(known, data=data, people=people_of(trained))
+    return replace(known, data=data, aim=led.plan.stated_purpose, people=people_of(trained))
 
 
 def _trained(folder: TrialFolder, silo: str) -> tuple[Patient, ...]:
