@@ -70,6 +70,8 @@ def _watch(run: LedRun, link: SuperLink, number: str, say: Say, watch: Watching)
     while True:
         time.sleep(CHECKPOINT_SECONDS)
         watch.follow()
+        while watch.notices:
+            say(watch.notices.pop(0))
         history = run.history()
         for summary in history[told:]:
             say(_words(summary, run.plan.training.rounds))
@@ -79,15 +81,26 @@ def _watch(run: LedRun, link: SuperLink, number: str, say: Say, watch: Watching)
             continue
         status, reason = link.status(number)
         looked = time.monotonic()
+        if status.startswith("finished"):
+            # The last round may have ended while Flower was asked.
+            told = _tell_rounds(run, told, say, watch)
         if status == "finished:completed":
             return
         if status.startswith("finished"):
-            watch.follow()
             kind = TrainingError if watch.gave_up else FlowerError
             raise kind(
                 f"run {run.plan.run} stopped after round {told} ({reason.removeprefix('ServerApp failed with ')})",
                 remedy=f"mend it, then phenofed coordinator resume {run.path}",
             )
+
+
+def _tell_rounds(run: LedRun, told: int, say: Say, watch: Watching) -> int:
+    """Tell of the rounds after the first ``told``; gives how many are told of now."""
+    watch.follow()
+    history = run.history()
+    for summary in history[told:]:
+        say(_words(summary, run.plan.training.rounds))
+    return len(history)
 
 
 def _words(summary: RoundSummary, rounds: int) -> str:
