@@ -16,6 +16,7 @@ from client.plans.cli import register as register_plans
 from client.preflight.cli import check
 from client.workspace.adopt_cli import register as register_adopt
 from client.workspace.members_cli import register as register_members
+from client.workspace.rotate_cli import register as register_rotate
 from common.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def application() -> typer.Typer:
     register_members(silo)
     register_discovery(silo)
     register_plans(silo)
+    register_rotate(silo)
     return silo
 
 
@@ -109,6 +111,12 @@ def join(
             metavar="WORDS", help="The words or the fingerprint of the offline key, as the operator told them."
         ),
     ] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORDS", help="The words of another offline key: the pinned one was lost or stolen. See below."
+        ),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Install the operator's kit, or a newer roster and registry.
@@ -118,20 +126,33 @@ def join(
     Later kits must be signed by that key; older ones, and ones that do not continue what is held here, are
     refused. Your own policy.yaml is never replaced.
 
+    An offline key that the pinned one handed over to is taken in by itself. If that key was lost or stolen, nobody
+    can vouch for the next one: the operator tells every hospital its words by telephone, and each joins once with
+    its own kit and --new-key. Give them only if you know the voice.
+
     Example: phenofed silo join workspace clinic-a.zip --roster-key "twelve words as the operator said them"
     """
-    from client.workspace.joining import examine, install
+    from client.audit.opening import written_down
+    from client.workspace.joining import alone_in, examine, install
+    from client.workspace.tls_rotation import end_rotation, listed_tls, request_for
     from common.consortium.console import read_file, say
     from common.consortium.kit import MAX_BYTES, read_kit
-    from common.consortium.request import read_request
 
     workspace = _workspace(folder)
     brought = read_kit(read_file(kit, limit=MAX_BYTES))
-    request = read_request(read_file(folder / "request.json", limit=1 << 16))
+    request = request_for(workspace, listed_tls(workspace.name, brought.roster, brought.offline_key))
     first = workspace.about.offline_key is None
-    admission = examine(brought, workspace, request)
-    _settle_key(brought, roster_key, first=first, yes=yes)
-    install(admission, workspace)
+    if new_key is not None:
+        _settle_key(brought, new_key, first=False, yes=yes)
+    with alone_in(workspace):
+        admission = examine(brought, workspace, request, anew=new_key is not None)
+        _settle_key(brought, roster_key, first=first and new_key is None, yes=yes)
+        if new_key is None:
+            install(admission, workspace)
+        else:
+            with written_down(workspace, "offline-key.anew", key=brought.offline_key.hex()):
+                install(admission, workspace)
+        end_rotation(workspace, request)
     version = admission.registry.version if admission.registry else "none yet"
     say(f"{workspace.name} has roster {admission.roster.sequence} of {brought.consortium}, registry {version}")
     if first:

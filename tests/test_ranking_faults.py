@@ -234,7 +234,7 @@ def differing(folder: Path, what: str) -> None:
     [
         ("policy", "takes no part in ranking", "policy forbids ranking"),
         ("profile", "below this silo's strict", "no gallery epoch is open"),
-        ("release", "goes by another release", "no gallery epoch is open"),
+        ("release", "goes by release", "no gallery epoch is open"),
         ("patients", "no patients were imported", "no gallery epoch is open"),
     ],
 )

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from common.cohort.reading import printable
+
 SCHEMA = 1
 CAUTIONS = (
     "Research use only; not a medical device.",
@@ -51,6 +53,7 @@ class RankingList:
         silent: which of them kept silent, and why; one is enough for its whole panel to give nothing.
         quality: remarks on the photos, one tuple a photo.
         answerable: syndromes that were scored; withheld: registry entries that were not.
+        not_asked: members that have no part in the gallery epoch, and why, such as another registry.
     """
 
     patient: str
@@ -65,6 +68,7 @@ class RankingList:
     answerable: int
     withheld: int
     rows: tuple[Listed, ...] = field(repr=False)
+    not_asked: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; ``schema`` changes when a reader must."""
@@ -80,6 +84,7 @@ class RankingList:
             "silos": list(self.silos),
             "missing_silos": list(self.missing),
             "silent_silos": dict(self.silent),
+            "not_asked": dict(self.not_asked),
             "photos": [{"remarks": list(remarks)} for remarks in self.quality],
             "answerable": self.answerable,
             "withheld": self.withheld,
@@ -127,6 +132,7 @@ def from_json(data: dict[str, Any]) -> RankingList:
         answerable=data["answerable"],
         withheld=data["withheld"],
         rows=rows,
+        not_asked=dict(data.get("not_asked", {})),
     )
 
 
@@ -150,6 +156,7 @@ def as_table(ranking: RankingList) -> Table:
         f"Hospitals in the scores: {asked}. Missing: {missing}.",
         *(f"No answer from {name}: {why}" for name, why in ranking.silent.items()),
     ]
+    head += [f"Not asked: {line}." for line in _not_asked(ranking)]
     if ranking.missing:
         head.append("Syndromes that are known mainly at the missing hospitals score too low here.")
     table = Table(
@@ -187,9 +194,17 @@ def _scored(ranking: RankingList) -> str:
 
 
 def as_tsv(ranking: RankingList) -> str:
-    """``disease_identifier score grouping_id``, a row for each syndrome, for other rankers to combine."""
-    lines = ["\t".join(TSV_COLUMNS)]
+    """``disease_identifier score grouping_id``, a row for each syndrome, for other rankers to combine.
+
+    Hospitals that were not asked come first, in lines that begin with ``#``.
+    """
+    lines = [*(f"# not asked: {line}" for line in _not_asked(ranking)), "\t".join(TSV_COLUMNS)]
     for row in ranking.rows:
         identifier = row.identifiers[0] if row.identifiers else row.key
         lines.append(f"{identifier}\t{row.similarity:.6f}\t{row.group or row.key}")
     return "\n".join(lines) + "\n"
+
+
+def _not_asked(ranking: RankingList) -> list[str]:
+    """One line a hospital; what it says of itself is another's text."""
+    return [printable(f"{name} {why}") for name, why in sorted(ranking.not_asked.items())]

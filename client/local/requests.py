@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ from client.clinic.kept import keep_portrait
 from client.clinic.ranking_list import DECIMALS, Listed, RankingList, best
 from client.discovery.requests import operations
 from client.local.door import Request
-from client.monitoring.snapshot import certificate_days
+from client.monitoring.snapshot import certificate_days, documents_status
 from client.ranking.querier import MOST_PATIENTS, ConsortiumScores
+from client.ranking.versions import left_out
+from common.consortium.gallery_epoch import GalleryEpoch
 from common.consortium.panels import divide
 from common.consortium.words import fingerprint_words
 from common.errors import AgentError, ConfigError, DisclosureError, PhotoError
@@ -82,8 +85,9 @@ class LocalRequests:
                 raise PhotoError(f"patient {reference}: {error.what}", remedy=error.remedy) from error
             at += photos
         answer = agent.querier.rank(np.stack([portrait.embedding for portrait in portraits]))
+        apart = self._not_asked(answer.opened.epoch)
         lists = [
-            self._list(reference, portrait, answer, row, max(1, top))
+            self._list(reference, portrait, answer, row, max(1, top), apart)
             for row, ((reference, _), portrait) in enumerate(zip(patients, portraits, strict=True))
         ]
         if values["keep"]:
@@ -92,7 +96,13 @@ class LocalRequests:
         return {"lists": [ranking.to_json() for ranking in lists]}
 
     def _list(
-        self, reference: str, portrait: Portrait, answer: ConsortiumScores, row: int, top: int
+        self,
+        reference: str,
+        portrait: Portrait,
+        answer: ConsortiumScores,
+        row: int,
+        top: int,
+        apart: dict[str, str],
     ) -> RankingList:
         opened, scores = answer.opened, answer.scores[row]
         entries = self._agent.standing().registry.entries
@@ -125,7 +135,13 @@ class LocalRequests:
             answerable=answered,
             withheld=sum(not entry.retired for entry in entries) - answered,
             rows=tuple(rows),
+            not_asked=apart,
         )
+
+    def _not_asked(self, epoch: GalleryEpoch) -> dict[str, str]:
+        agent = self._agent
+        name, standing, present = agent.workspace.name, agent.standing(), agent.link.present()
+        return left_out(name, epoch, standing, present, agent.proposer.versions)
 
     def _status(self, request: Request) -> dict[str, Any]:
         agent = self._agent
@@ -151,9 +167,10 @@ class LocalRequests:
             "release": agent.encoder.release.name,
             "epoch": epoch,
             "last_refusal": agent.steward.last_refusal,
-            "left_out": dict(agent.proposer.left_out),
+            "left_out": dict(agent.proposer.left_out) if current is None else self._not_asked(current.epoch),
+            "documents": documents_status(agent),
             "unconfined": list(agent.workers.unconfined),
-            "certificate_days": int(certificate_days(agent.workspace)),
+            "certificate_days": math.floor(certificate_days(agent.workspace)),
             "not_accepted": sorted(agent.standing().strangers),
         }
 

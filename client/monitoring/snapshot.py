@@ -6,9 +6,10 @@ import datetime
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.consortium.certificates import read_certificate
+from common.consortium.words import fingerprint_words, key_fingerprint
 
 if TYPE_CHECKING:
     from client.agent import Agent
@@ -59,6 +60,19 @@ def snapshot(agent: Agent) -> Snapshot:
         certificate_days=certificate_days(agent.workspace),
         waiting=len(standing.strangers),
     )
+
+
+def documents_status(agent: Agent) -> dict[str, Any]:
+    """Which roster and registry the silo goes by, under which offline key, and when the relay was last asked."""
+    standing, looked = agent.standing(), agent.follower.looked
+    return {
+        "roster": standing.roster.sequence,
+        "registry": standing.registry.version,
+        "offline_key": fingerprint_words(key_fingerprint(agent.workspace.offline_key)),
+        "follow": agent.policy.relay.follow,
+        "looked": looked.isoformat(timespec="seconds") if looked else None,
+        "complaint": agent.follower.complaint,
+    }
 
 
 def certificate_days(workspace: Workspace) -> float:

@@ -27,12 +27,26 @@ def status_table(answer: dict[str, Any]) -> Table:
         table.add_row("answerable", f"{opened['answerable']} of {opened['syndromes']} syndromes")
     for name, why in answer["left_out"].items():
         table.add_row("left out", f"{name}: {why}")
+    _add_documents(table, answer["documents"])
     days = answer["certificate_days"]
     table.add_row(
-        "certificate", f"{days} days left" if days > 0 else "it has ended; ask the operator for a new kit"
+        "certificate", f"{days} days left" if days >= 0 else "it has ended; ask the operator for a new kit"
     )
     if answer["not_accepted"]:
         table.add_row("not accepted", f"{', '.join(answer['not_accepted'])}: phenofed silo members accept")
     if answer["unconfined"]:
         table.add_row("warning", f"this machine cannot confine workers with {', '.join(answer['unconfined'])}")
     return table
+
+
+def _add_documents(table: Table, documents: dict[str, Any]) -> None:
+    table.add_row("roster, registry", f"{documents['roster']}, {documents['registry']}")
+    if not documents["follow"]:
+        table.add_row("newer ones", "by silo join alone, as policy says")
+    elif documents["complaint"]:
+        table.add_row("newer ones", documents["complaint"])
+    else:
+        table.add_row(
+            "newer ones", f"last looked at {documents['looked']}" if documents["looked"] else "not looked yet"
+        )
+    table.add_row("offline key", documents["offline_key"])

@@ -14,10 +14,13 @@ def certificates(site: Site) -> Iterator[Finding]:
     """The hospital's own, the root, and the relay's where it was seen."""
     known = {
         "yours": (site.own_certificate, "ask the operator for a new one: they add the same request again"),
-        "the root": (site.root, "ask the operator: the consortium has to be founded anew in time"),
+        "the root": (site.root, "ask the operator for a new one in time: phenofed consortium rotate root"),
     }
     if site.attempt.certificate is not None:
-        known["the presented one"] = (site.attempt.certificate, "tell the operator to renew the relay's")
+        known["the presented one"] = (
+            site.attempt.certificate,
+            "tell the operator to renew the relay's: phenofed consortium rotate relay",
+        )
     for name, (certificate, remedy) in known.items():
         end = certificate.not_valid_after_utc
         days = (end - site.now()).total_seconds() / 86400

@@ -17,7 +17,7 @@ from common.consortium.certificates import certificate_hash, issued_by
 
 def root(site: Site) -> Iterator[Finding]:
     """Whether the root on disk is the one that the signed roster names."""
-    if certificate_hash(site.root) == site.roster.ca:
+    if sorted(map(certificate_hash, site.roots)) == sorted(site.roster.roots):
         yield ok("ca.pem is the root that the roster names")
     else:
         yield failed(
@@ -36,7 +36,7 @@ def presented(site: Site) -> Iterator[Finding]:
         )
     elif certificate is None:
         yield warning("not reached", remedy="mend the way to the relay first")
-    elif not issued_by(certificate, site.root):
+    elif not issued_by(certificate, *site.roots):
         yield failed(
             f"somebody opens the connection: the certificate for {_line(certificate.subject)} comes from "
             f"'{_line(certificate.issuer)}', not from the consortium's root",

@@ -13,7 +13,7 @@ from client.preflight.attempt import Attempt, attempt
 from client.workspace.policy import SiloPolicy
 from client.workspace.workspace import Workspace
 from common.cohort.store import StoredCohort, load
-from common.consortium.certificates import read_certificate
+from common.consortium.certificates import read_certificate, read_certificates
 from common.consortium.console import read_file
 from common.consortium.fields import split_address
 from common.consortium.roster import Roster
@@ -59,9 +59,14 @@ class Site:
         return split_address(self.roster.relay)
 
     @cached_property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        """The consortium's root certificates, newest first; one, save while the root is being changed."""
+        return read_certificates(read_file(self.workspace.folder / "ca.pem", limit=_CERTIFICATE))
+
+    @property
     def root(self) -> x509.Certificate:
-        """The consortium's root certificate."""
-        return read_certificate(read_file(self.workspace.folder / "ca.pem", limit=_CERTIFICATE))
+        """The newest root certificate."""
+        return self.roots[0]
 
     @cached_property
     def own_certificate(self) -> x509.Certificate:

@@ -16,6 +16,8 @@ from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.layouts import layouts_of
 from client.ranking.open_epoch import OpenEpoch
 from client.ranking.standing import Standing
+from client.ranking.versions import TOPIC as VERSIONS
+from client.ranking.versions import goes_by
 from common.consortium.gallery_epoch import GalleryEpoch
 from common.consortium.identity import Card
 from common.consortium.panels import divide
@@ -101,6 +103,8 @@ class Answering:
             return self._epochs.count(body)
         if topic == "epoch.open":
             return self._epochs.open(body)
+        if topic == VERSIONS:
+            return goes_by(self._standing()).model_dump_json().encode()
         if topic == "keys.known":
             return KNOWN if self._has_keys(card, body) else UNKNOWN
         if topic == "keys.bring":

@@ -1,7 +1,7 @@
 """Proposes gallery epochs, and asks the others for those that this silo missed.
 
-A silo that will not take part, because it goes by another release or its policy forbids it, is left out and
-named; it must not keep the others from ranking.
+A silo that will not take part, because it goes by another roster, registry or release or its policy forbids it, is
+left out and named; it must not keep the others from ranking.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.open_epoch import OpenEpoch, parse
 from client.ranking.standing import Standing
+from client.ranking.versions import Ask, GoesBy, Versions, differing, goes_by
 from common.consortium.counts import total
 from common.consortium.gallery_epoch import GalleryEpoch
 from common.errors import AgentError, DisclosureError, EncryptionError, PhenofedError
-
-Ask = Callable[[str, str, bytes, float], bytes]
-"""(silo, topic, body, seconds) to the silo's reply."""
 
 LOG = logging.getLogger("phenofed.epochs")
 
@@ -52,6 +50,8 @@ class Proposer:
         self._pause = pause
         self._proposing = threading.Lock()
         self._stopping = threading.Event()
+        self.versions = Versions(ask)
+        """What the others go by."""
         self.left_out: dict[str, str] = {}
         """Silos that were present at the last proposal and would not take part, and why."""
 
@@ -70,6 +70,13 @@ class Proposer:
                     self._epochs.catch_up(parse(reply))
             except PhenofedError as error:
                 LOG.warning("an epoch that another silo knows was not taken in: %s", error)
+
+    def agreeing(self, names: Iterable[str]) -> set[str]:
+        """Those of ``names`` that go by the same roster, registry and release, this silo included."""
+        standing = self._standing()
+        own, others = goes_by(standing), set(names) - {self._name}
+        said = self.versions.of(others)
+        return {self._name, *(name for name in others if self._why_apart(said[name], own, standing) == "")}
 
     def propose(self, present: Iterable[str], *, everybody: bool = False) -> OpenEpoch:
         """Open a new epoch with the silos that are ``present``, this one included.
@@ -116,7 +123,9 @@ class Proposer:
 
     def _agreed(self, names: set[str], *, everybody: bool) -> GalleryEpoch:
         """The epoch to which all its participants will give counts; none has given any yet."""
-        self.left_out, at_least = {}, 0
+        self.left_out, at_least = self._apart(names), 0
+        if self.left_out and everybody:
+            raise AgentError(f"not every silo is ready: {_listed(self.left_out)}", remedy="mend it there")
         while True:
             roster = self._standing().roster
             cards = [roster.member(name).card for name in sorted(names - set(self.left_out))]
@@ -137,6 +146,17 @@ class Proposer:
             if not refusals and max(numbers) <= epoch.number:
                 return epoch
             at_least = max(at_least, *numbers)
+
+    def _apart(self, names: set[str]) -> dict[str, str]:
+        """Who goes by something else, and what. Who does not say is judged by its answer to the epoch."""
+        self.versions.forget()
+        standing = self._standing()
+        own, said = goes_by(standing), self.versions.of(names - {self._name})
+        return {name: why for name, theirs in said.items() if (why := self._why_apart(theirs, own, standing))}
+
+    @staticmethod
+    def _why_apart(theirs: GoesBy | str, own: GoesBy, standing: Standing) -> str:
+        return "" if isinstance(theirs, str) else differing(theirs, own, standing)
 
     def _others(self, epoch: GalleryEpoch) -> tuple[list[str], bool]:
         """The other participants, and whether this silo is one: one that must wait may propose all the same."""

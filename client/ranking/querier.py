@@ -20,9 +20,9 @@ from client.ranking.epoch_rows import clear_scores
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.layouts import layouts_of, parts_of
 from client.ranking.open_epoch import OpenEpoch
-from client.ranking.proposing import Ask
 from client.ranking.query_keys import KeysInUse, QueryKeys
 from client.ranking.standing import Standing
+from client.ranking.versions import Ask
 from common.consortium.identity import Card, Member
 from common.consortium.panels import divide
 from common.encryption.panel import Panel

@@ -27,7 +27,8 @@ class Presence(Protocol):
 class Steward:
     """Proposes an epoch where none is open, and a new one every ``days``.
 
-    A new roster, registry or release calls for an epoch too, once every silo that is present has it.
+    A new roster, registry or release calls for an epoch too, once every silo that is present has it; after
+    ``grace`` seconds it opens without those that have not, where most have.
 
     Args:
         allowed: whether this silo's policy lets it take part.
@@ -49,10 +50,12 @@ class Steward:
         settle: float = 5.0,
         turn: float = 60.0,
         retry: float = 30.0,
+        grace: float = 300.0,
     ) -> None:
         self._name, self._epochs, self._proposer, self._link = name, epochs, proposer, link
         self._standing, self._allowed = standing, allowed
         self._seconds, self._settle, self._turn, self._retry = days * 86400, settle, turn, retry
+        self._grace = grace
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="steward", daemon=True)
         self.last_refusal = ""
@@ -94,7 +97,7 @@ class Steward:
                     continue
                 due_since = now if due_since is None else due_since
                 if now - due_since >= self._turn * sorted(present, key=str.encode).index(self._name):
-                    self._propose(present)
+                    self._propose(present, since=due_since)
                     tried = time.monotonic()
             except PhenofedError as error:
                 self._refused(str(error))
@@ -104,8 +107,12 @@ class Steward:
                 self._refused(f"a fault ({type(error).__name__})")
                 tried = time.monotonic()
 
-    def _propose(self, present: frozenset[str]) -> None:
-        opened = self._proposer.propose(present, everybody=not self._overdue())
+    def _propose(self, present: frozenset[str], *, since: float) -> None:
+        everybody = not self._overdue()
+        if everybody and time.monotonic() - since >= self._grace:
+            # Not half against half, which would open epochs in turns for ever.
+            everybody = 2 * len(self._proposer.agreeing(present)) <= len(present)
+        opened = self._proposer.propose(present, everybody=everybody)
         self.last_refusal = ""
         LOG.info("gallery epoch %d is open", opened.epoch.number)
 

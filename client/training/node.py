@@ -103,9 +103,11 @@ def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> None:
         *("--port", str(port)),
     ]
     environment = clean_environment(home, proxy=settings.proxy) | {SOCKET: str(settings.agent)}
+    authority = (folder / "ca.pem").read_bytes()
     with child(command, folder=home, name="node", environment=environment) as node:
         while node.poll() is None and not stop.wait(LOOK_SECONDS):
-            if datetime.date.today() > settings.until or read_node(folder) != settings:
+            renewed = (folder / "ca.pem").read_bytes() != authority
+            if renewed or datetime.date.today() > settings.until or read_node(folder) != settings:
                 return
 
 

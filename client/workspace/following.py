@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from client.workspace.joining import Admission, alone_in, examine, install
+from client.workspace.tls_rotation import request_for
 from client.workspace.workspace import Workspace
 from common.consortium.certificates import read_certificate
 from common.consortium.console import read_file
 from common.consortium.kit import Kit
-from common.consortium.request import MAX_BYTES as MAX_REQUEST
-from common.consortium.request import JoinRequest, read_request
+from common.consortium.request import JoinRequest
 from common.consortium.roster import Roster
 from common.consortium.signed_file import ForkedFile, OlderFile, RefusedFile
 from common.consortium.succession import keys_after, read_successions
@@ -75,12 +75,13 @@ def follow(workspace: Workspace, offered: Documents) -> Followed:
     """
     with alone_in(workspace):
         held, before = held_documents(workspace), workspace.roster()
-        request = read_request(read_file(workspace.folder / "request.json", limit=MAX_REQUEST))
+        request = request_for(workspace, before.member(workspace.name).tls)
         key = workspace.offline_key
         wanted = {name: content for name, content in offered.items() if held.get(name) != content}
         if CERTIFICATE in wanted and not _is_newer(wanted[CERTIFICATE], held[CERTIFICATE]):
             del wanted[CERTIFICATE]
-        kept, admission, refused = dict(held), None, []
+        kept, admission = dict(held), None
+        refused: list[Refused] = []
         for group in GROUPS:
             brought = {name: wanted[name] for name in group if name in wanted and kept.get(name) != wanted[name]}
             if not brought or any(item.name in brought for item in refused if CERTIFICATE not in group):
@@ -143,7 +144,7 @@ def _members(before: Roster, after: Roster) -> tuple[tuple[str, ...], tuple[str,
 
 
 def _refusal(name: str, content: bytes, error: PhenofedError) -> Refused:
-    words = {
+    words: dict[type[PhenofedError], str] = {
         RefusedFile: "not signed by the consortium's key, or damaged",
         OlderFile: "older than the one held here",
         ForkedFile: "does not continue the one held here",

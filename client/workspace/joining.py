@@ -114,9 +114,12 @@ def install(admission: Admission, workspace: Workspace) -> None:
 @contextmanager
 def alone_in(workspace: Workspace) -> Iterator[None]:
     """Let one process at a time judge and write what a kit or the relay brings."""
-    with (workspace.folder / ".join.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    folder = os.open(workspace.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -27,11 +27,15 @@ _LIMIT = 1 << 16
 
 @dataclass(frozen=True)
 class SiloKeys:
-    """``member``: the identity; ``tls_key``: PEM (PKCS#8); ``wrap_root``: (32 bytes) gives the wrapping keys."""
+    """``member``: the identity; ``tls_key``: PEM (PKCS#8); ``wrap_root``: (32 bytes) gives the wrapping keys.
+
+    ``next_tls_key``: PEM, one that was asked a certificate for and is not in use yet; empty for none.
+    """
 
     member: Member
     tls_key: bytes = field(repr=False)
     wrap_root: bytes = field(repr=False)
+    next_tls_key: bytes = field(default=b"", repr=False)
 
     @classmethod
     def generate(cls, name: str) -> Self:
@@ -56,6 +60,8 @@ def write_keys(path: Path, keys: SiloKeys, secret: Secret) -> None:
         "tls_key": keys.tls_key.decode(),
         "wrap_root": keys.wrap_root.hex(),
     }
+    if keys.next_tls_key:
+        content["next_tls_key"] = keys.next_tls_key.decode()
     write_bytes(path, seal_private(json.dumps(content).encode(), secret, purpose=_PURPOSE), private=True)
 
 
@@ -74,7 +80,8 @@ def read_keys(path: Path, secret: Secret) -> SiloKeys:
     try:
         member = Member(content["name"], bytes.fromhex(content["member"]))
         key_from_pem(content["tls_key"].encode())
-        return SiloKeys(member, content["tls_key"].encode(), bytes.fromhex(content["wrap_root"]))
+        following = content.get("next_tls_key", "").encode()
+        return SiloKeys(member, content["tls_key"].encode(), bytes.fromhex(content["wrap_root"]), following)
     except (KeyError, ValueError, ConfigError) as error:
         raise EncryptionError(
             "the silo's private keys are damaged", remedy="restore them, or join anew"

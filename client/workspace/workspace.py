@@ -2,7 +2,7 @@
 
 workspace.json     name, and once joined: consortium, pinned offline key
 private.key        sealed: identity, TLS key, wrapping root
-request.json       what the operator is sent
+request.json       what the operator is sent; request.new.json asks for a new TLS key
 certificate.pem  ca.pem  roster.json  registry.json  successions.json      from the kit, or by the relay
 policy.yaml        what the hospital allows
 labels.yaml        its own labels -> keys of the registry
@@ -14,14 +14,14 @@ gallery/  ledger.sqlite  agent.sock                      the agent's own
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from client.workspace.key_file import SiloKeys, read_keys
+from client.workspace.key_file import SiloKeys, read_keys, write_keys
 from common.config import Settings
 from common.consortium import roster as rosters
 from common.consortium import syndromes
@@ -54,13 +54,13 @@ class About(Settings):
 
 @dataclass(frozen=True)
 class SealedTls(TlsFiles):
-    """TLS files whose private key is on disk only in the sealed file; ``pem`` is the key as opened."""
+    """TLS files whose private key is on disk only in the sealed file; ``opened`` gives the one in use now."""
 
-    pem: bytes = field(repr=False, default=b"")
+    opened: Callable[[], bytes] = field(repr=False, default=bytes)
 
     def read(self) -> tuple[bytes, bytes, bytes]:
         """Certificate, key and authority, PEM."""
-        return _kit_file(self.certificate), self.pem, _kit_file(self.authority)
+        return _kit_file(self.certificate), self.opened(), _kit_file(self.authority)
 
 
 class Workspace:
@@ -76,6 +76,7 @@ class Workspace:
 
     def __init__(self, folder: Path, secret: Secret | None = None) -> None:
         self.folder, self._secret = folder, secret
+        self._opened: tuple[int, SiloKeys] | None = None
         self.about = _read_about(folder)
 
     @property
@@ -83,19 +84,30 @@ class Workspace:
         """The silo's roster name."""
         return self.about.name
 
-    @cached_property
+    @property
     def keys(self) -> SiloKeys:
-        """The private keys, opened once.
+        """The private keys, opened once, and again when another process replaced one.
 
         Raises:
             AgentError: they are missing, or another silo's.
             EncryptionError: the passphrase or key file does not open them.
         """
-        secret = self._secret or find_secret(self.about.key_file, whose=f"the keys of {self.name}")
-        keys = read_keys(self.folder / "private.key", secret)
+        path = self.folder / "private.key"
+        stamp = path.stat().st_mtime_ns if path.exists() else 0
+        if self._opened is not None and self._opened[0] == stamp:
+            return self._opened[1]
+        self._secret = self._secret or find_secret(self.about.key_file, whose=f"the keys of {self.name}")
+        keys = read_keys(path, self._secret)
         if keys.member.card.name != self.name:
             raise AgentError("private.key belongs to another silo", remedy="restore this silo's own")
+        self._opened = (stamp, keys)
         return keys
+
+    def seal(self, keys: SiloKeys) -> None:
+        """Write the private keys anew, under the secret that opened them."""
+        if self._secret is None:
+            raise AgentError("the private keys were not opened", remedy="open them first")
+        write_keys(self.folder / "private.key", keys, self._secret)
 
     def member(self) -> Member:
         """The silo's identity."""
@@ -112,7 +124,7 @@ class Workspace:
             self.folder / "certificate.pem",
             self.folder / "private.key",
             self.folder / "ca.pem",
-            self.keys.tls_key,
+            lambda: self.keys.tls_key,
         )
 
     @property
