@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from common.consortium.identity import Card
 from common.errors import ConfigError
 from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
+from common.versions import OWN, Hello
 
 GROUP = "phenofed.providers"
 
@@ -34,6 +35,7 @@ class Coordination:
         least: silos that must answer before the run begins.
         digest: of the signed plan; empty in simulations.
         cards: the silos' cards, by which descriptions and updates are verified; empty in simulations.
+        hello: what the coordinator says of itself.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Coordination:
     least: int = 2
     digest: str = ""
     cards: Mapping[str, Card] = field(default_factory=dict, repr=False)
+    hello: Hello = OWN
 
 
 class SiloOperations(Protocol):

@@ -58,11 +58,8 @@ class Question:
     @classmethod
     def from_record(cls, record: RecordDict) -> Question:
         _, note = _unpack(record)
-        return cls(
-            fields.name(note, "run"),
-            *(fields.text(note, key) for key in ("plan", "nonce", "node")),
-            fields.hello(note),
-        )
+        plan, nonce, node = (fields.text(note, key) for key in ("plan", "nonce", "node"))
+        return cls(fields.name(note, "run"), plan, nonce, node, fields.hello(note))
 
 
 @dataclass(frozen=True)

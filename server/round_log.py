@@ -25,6 +25,11 @@ def waiting(run: str, silos: Iterable[str]) -> None:
     LOG.info("waiting for %s", ", ".join(names), extra={"event": "silos.awaited", "run": run, "silos": names})
 
 
+def outdated(run: str, silo: str, why: str) -> None:
+    """A silo is left out until it, or this coordinator, is updated. ``why``: in this program's own words."""
+    LOG.warning("waiting: %s", why, extra={"event": "silo.outdated", "run": run, "silo": silo})
+
+
 def begun(run: str, number: int, silos: Iterable[str]) -> None:
     """A round is sent to ``silos``, those that are connected."""
     extra = {"event": "round.began", "run": run, "round": number, "silos": (names := sorted(silos))}
@@ -40,7 +45,7 @@ def accepted(run: str, number: int, update: Update) -> None:
 def excluded(run: str, number: int, silo: str, why: str) -> None:
     """A silo does not count in this round."""
     reason = reason_of(why)
-    event = "update.missing" if reason in (Reason.LATE, Reason.NOT_CONNECTED) else "update.refused"
+    event = "update.missing" if reason in (Reason.LATE, Reason.NOT_CONNECTED, Reason.VERSION) else "update.refused"
     extra = {"event": event, "run": run, "round": number, "silo": silo, "reason": reason.value}
     LOG.warning("round %d: %s does not count (%s)", number, silo, reason.value, extra=extra)
 

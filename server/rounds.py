@@ -6,11 +6,9 @@ ours and Flower carries the messages. With the same responders the result is the
 
 from __future__ import annotations
 
-import math
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,7 +17,6 @@ from common.errors import RunError, TrainingError
 from common.federation import Coordination
 from common.records import (
     Parameters,
-    Question,
     Refusal,
     SiloDescription,
     TrainRequest,
@@ -28,18 +25,16 @@ from common.records import (
     norm,
 )
 from server import checkpoints, round_log
-from server.aggregation.gate import refusal, signed_by
+from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
 from server.aggregation.reasons import REFUSED_BY_SILO
+from server.attendance import Attendance
 from server.checkpoints import Checkpoint, RoundSummary
 
 MOST_DISCARDED_IN_A_ROW = 3
 POLL_SECONDS = 0.02
-AGAIN_SECONDS, NEWCOMER_SECONDS = 5.0, 10.0
-"""When a node whose agent failed is asked again; how long a round's beginning waits for who is new."""
-
-Asked = dict[int, float]
-"""When a node may be asked again who it is (``time.monotonic``); infinite once it answered."""
+NEWCOMER_SECONDS = 10.0
+"""How long a round's beginning waits for who is new."""
 
 OnRound = Callable[[Checkpoint], None]
 
@@ -65,12 +60,13 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     checkpoint = checkpoints.read(run.folder) or Checkpoint(run.run, run.initial)
     if checkpoint.run != run.run:
         raise RunError(f"{run.folder} holds run '{checkpoint.run}', not '{run.run}'", remedy="use another folder")
-    asked: Asked = {}
+    attendance = Attendance(run)
     round_log.waiting(run.run, run.silos)
-    nodes = find_silos(grid, run, asked)
+    find_silos(grid, run, attendance)
     while checkpoint.round < run.rounds:
-        nodes |= _newcomers(grid, run, nodes, asked)
-        checkpoint = _round(grid, run, nodes, checkpoint)
+        if len(attendance.nodes) < len(run.silos):
+            _introduce(grid, attendance, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
+        checkpoint = _round(grid, run, attendance, checkpoint)
         checkpoints.write(run.folder, checkpoint)
         round_log.kept(run.run, checkpoint.round)
         on_round(checkpoint)
@@ -78,8 +74,8 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     return checkpoint
 
 
-def find_silos(grid: Grid, run: Coordination, asked: Asked) -> dict[str, int]:
-    """The node of each silo of the run that answers, in sorted silo order.
+def find_silos(grid: Grid, run: Coordination, attendance: Attendance) -> None:
+    """Wait for the run's silos, until all said something and enough of them take part.
 
     Whom a node serves is told by the silo's signed answer to a question that no other answer fits.
 
@@ -87,72 +83,25 @@ def find_silos(grid: Grid, run: Coordination, asked: Asked) -> dict[str, int]:
         TrainingError: fewer silos than the run asks for answer before the deadline, or two nodes claim one name.
     """
     end = time.monotonic() + run.deadline_s
-    found: dict[str, int] = {}
-    refused: dict[str, str] = {}
-    while len(found | refused) < len(run.silos) and time.monotonic() < end:
-        for node, answer in _introduced(grid, run, asked, seconds=end - time.monotonic()):
-            if isinstance(answer, Refusal):
-                refused[answer.silo] = answer.reason
-            elif answer.silo in found:
-                raise TrainingError(f"two nodes say that they are '{answer.silo}'", remedy="stop one of them")
-            else:
-                found[answer.silo] = node
+    while attendance.awaited and time.monotonic() < end:
+        _introduce(grid, attendance, seconds=end - time.monotonic())
         time.sleep(POLL_SECONDS)
-    least = max(2, run.quorum, run.least)
-    if len(found) < least:
-        missing = {silo: refused.get(silo, "no answer") for silo in run.silos if silo not in found}
-        reasons = "; ".join(f"{silo}: {reason}" for silo, reason in sorted(missing.items()))
-        raise TrainingError(
-            f"{len(found)} of {len(run.silos)} silos take part, and the run asks for {least} ({reasons})",
-            remedy="start the missing silos, or make a plan that asks for fewer (never below two)",
-        )
-    return dict(sorted(found.items(), key=lambda item: item[0].encode()))
+    attendance.begin()
 
 
-def _newcomers(grid: Grid, run: Coordination, nodes: Mapping[str, int], asked: Asked) -> dict[str, int]:
-    """Silos of the run that were not there before and are now."""
-    if len(nodes) == len(run.silos):
-        return {}
-    answers = _introduced(grid, run, asked, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
-    return {
-        answer.silo: node
-        for node, answer in answers
-        if isinstance(answer, SiloDescription) and answer.silo not in nodes
-    }
+def _introduce(grid: Grid, attendance: Attendance, *, seconds: float) -> None:
+    """Ask the nodes that are due which silos they serve."""
+    nodes = attendance.due(grid.get_node_ids())
+    content = lambda node: attendance.question(node).to_record()  # noqa: E731
+    for node, reply in _ask(grid, "query.describe", nodes, content, seconds=seconds):
+        attendance.hear(node, _description(reply))
 
 
-def _introduced(
-    grid: Grid, run: Coordination, asked: Asked, *, seconds: float
-) -> Iterable[tuple[int, SiloDescription | Refusal]]:
-    """What the run's silos say through nodes not asked yet; strangers and what no silo signed are passed over.
-
-    A node whose agent does not answer is asked again a little later.
-    """
-    now = time.monotonic()
-    nodes = [node for node in sorted(grid.get_node_ids()) if asked.get(node, now) <= now]
-    asked.update(dict.fromkeys(nodes, math.inf))
-    questions = {node: Question(run.run, run.digest, secrets.token_hex(16), str(node)) for node in nodes}
-    for node, reply in _ask(grid, "query.describe", nodes, lambda n: questions[n].to_record(), seconds=seconds):
-        answer = _description(reply)
-        if answer is None:
-            asked[node] = time.monotonic() + AGAIN_SECONDS
-        if answer is None or answer.silo not in run.silos:
-            continue
-        card = run.cards.get(answer.silo)
-        # A refusal is not signed: it can only keep its own node out.
-        if (
-            card is None
-            or isinstance(answer, Refusal)
-            or signed_by(card, answer.signature, answer.statement(questions[node]))
-        ):
-            yield node, answer
-
-
-def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Checkpoint) -> Checkpoint:
+def _round(grid: Grid, run: Coordination, attendance: Attendance, before: Checkpoint) -> Checkpoint:
     started, busy = time.monotonic(), time.process_time()
     number = before.round + 1
-    round_log.begun(run.run, number, nodes)
-    replies = _collect(grid, run, nodes, before.parameters, number)
+    round_log.begun(run.run, number, attendance.nodes)
+    replies = _collect(grid, run, attendance, before.parameters, number)
     discarded = len(replies.updates) < max(2, run.quorum)
     parameters, length = before.parameters, 0.0
     if not discarded:
@@ -175,16 +124,19 @@ def _round(grid: Grid, run: Coordination, nodes: Mapping[str, int], before: Chec
 
 
 def _collect(
-    grid: Grid, run: Coordination, nodes: Mapping[str, int], parameters: Parameters, number: int
+    grid: Grid, run: Coordination, attendance: Attendance, parameters: Parameters, number: int
 ) -> Replies:
     request = TrainRequest(run.run, number, run.seed, run.model, run.plan, parameters, run.digest)
-    silo_of = {node: silo for silo, node in nodes.items()}
+    silo_of = {node: silo for silo, node in attendance.nodes.items()}
     excluded = dict.fromkeys(silo_of.values(), f"no reply within {run.deadline_s:.0f} s")
-    excluded |= {silo: "not connected" for silo in run.silos if silo not in nodes}
+    excluded |= {silo: attendance.why_absent(silo) for silo in run.silos if silo not in attendance.nodes}
     updates = []
-    for node, reply in _ask(
-        grid, "train.round", silo_of, lambda node: request.to_record(), seconds=run.deadline_s, group=str(number)
-    ):
+
+    def content(node: int) -> RecordDict:
+        protocol = attendance.protocols[silo_of[node]]
+        return replace(request, protocol=protocol, software=run.hello.software).to_record()
+
+    for node, reply in _ask(grid, "train.round", silo_of, content, seconds=run.deadline_s, group=str(number)):
         silo = silo_of[node]
         answer = _update(reply)
         if isinstance(answer, Update):
@@ -196,6 +148,7 @@ def _collect(
                 silo=silo,
                 max_norm=run.max_update_norm,
                 card=run.cards.get(silo),
+                protocol=attendance.protocols[silo],
             )
         else:
             reason = answer

@@ -189,7 +189,7 @@ def test_a_silo_that_the_run_does_not_name_receives_no_training_message(tmp_path
 def test_a_silo_that_comes_later_or_fails_at_first_takes_part_from_then_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.rounds.AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("server.attendance.AGAIN_SECONDS", 0.0)
 
     class Waking(FakeSilo):
         asleep = True

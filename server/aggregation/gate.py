@@ -20,6 +20,7 @@ def refusal(
     silo: str,
     max_norm: float | None,
     card: Card | None = None,
+    protocol: int = 1,
 ) -> str | None:
     """Why ``update`` may not be aggregated, or None.
 
@@ -28,11 +29,14 @@ def refusal(
         silo: who the update must come from.
         max_norm: largest Euclidean norm of the whole delta; None for no bound.
         card: whose signature the update must bear; None in simulations.
+        protocol: of training, that the silo was asked in.
     """
     if update.silo != silo:
         return f"it names another silo ('{update.silo}')"
     if (update.run, update.round) != (run, round):
         return f"it belongs to run {update.run}, round {update.round}"
+    if update.protocol != protocol:
+        return f"it answers in version {update.protocol} of the training protocol, and was asked in {protocol}"
     if card is not None and not signed_by(card, update.signature, update.statement):
         return "it does not bear the silo's signature"
     if update.patients < 1 or update.photos < update.patients:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 REFUSED_BY_SILO = "refused by the hospital: "
+OTHER_RELEASE = "its release does not fit: "
 
 
 class Reason(StrEnum):
@@ -16,6 +17,7 @@ class Reason(StrEnum):
 
     LATE = "late"
     NOT_CONNECTED = "not_connected"
+    VERSION = "version"
     FAILED = "failed"
     REFUSED = "refused"
     NORM = "norm"
@@ -30,6 +32,8 @@ class Reason(StrEnum):
 _BEGINNINGS = (
     ("no reply within", Reason.LATE),
     ("not connected", Reason.NOT_CONNECTED),
+    (OTHER_RELEASE, Reason.VERSION),
+    ("it answers in version", Reason.VERSION),
     ("its client failed", Reason.FAILED),
     (REFUSED_BY_SILO, Reason.REFUSED),
     ("its norm", Reason.NORM),

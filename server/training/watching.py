@@ -29,6 +29,8 @@ class Watching:
     def __init__(self, run: LedRun, state: RunState, echo: Echo) -> None:
         self._run, self._state, self._echo = run, state, echo
         self._tail = Tail(run.path)
+        self.notices: list[str] = []
+        """What the operator should read while the run goes on."""
         self.gave_up = False
         """Whether the round loop itself ended the run, in place of a crash."""
         write_state(run.path, state)
@@ -59,6 +61,8 @@ class Watching:
         if event == "round.began" and isinstance(number, int) and isinstance(silos, list):
             began = self._state.now(Phase.TRAINING)
             self._state = replace(began, round=number, connected=tuple(map(str, silos)))
+        elif event == "silo.outdated":
+            self.notices.append(str(line.get("message")))
         elif event == "rounds.stopped":
             self.gave_up = True
 
