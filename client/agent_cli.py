@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from common.errors import AgentError
 from common.json_logs import LogFormat, start_logging
 
 Folder = Annotated[
@@ -65,12 +66,21 @@ def status(
     workspace: Folder,
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every two seconds, until Ctrl-C.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="One line, and exit code 12 if the agent is not well; for health checks."),
+    ] = False,
 ) -> None:
     """Show whether the agent is connected, who is there, and which gallery epoch is open."""
+    from client.monitoring.health import ailing_by
     from client.monitoring.status_table import status_table
     from common.live_view import watch as watched
 
-    if as_json:
+    if check:
+        if wrong := ailing_by(_call(workspace, "status")):
+            raise AgentError(f"the agent is not well ({wrong})", remedy="see phenofed silo status and silo check")
+        typer.echo("the agent serves and is connected")
+    elif as_json:
         typer.echo(json.dumps(_call(workspace, "status"), indent=1))
     elif watch:
         watched(lambda: status_table(_call(workspace, "status")))

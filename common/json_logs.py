@@ -3,7 +3,8 @@
 {"time": "2026-06-01T08:00:00.125Z", "level": "info", "logger": "phenofed.requests", "silo": "clinic-a",
  "event": "request", "message": "query of clinic-b: ok", "topic": "query", "peer": "clinic-b", "outcome": "ok"}
 
-Libraries' own messages are left out, and of an exception only its kind: their texts may quote data.
+Every line names an event. Libraries' own messages are left out, and of an exception that may quote data only its
+kind is told: those of others, and phenofed's own over cohorts, photos and files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 from enum import StrEnum
 from typing import TextIO
 
+from common.errors import CohortError, PhenofedError, PhotoError, RunError
+
 FIELDS = (
     *("event", "side", "topic", "peer", "user", "outcome", "seconds", "run", "round", "epoch"),
     *("silo", "silos", "reason", "error"),
@@ -22,6 +25,7 @@ FIELDS = (
 """What a log call may add by ``extra``."""
 
 ROOT = "phenofed"
+_QUOTING = (CohortError, PhotoError, RunError)
 _PLAIN = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -47,12 +51,26 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             **self._fixed,
-            "message": record.getMessage(),
+            "event": record.name.rpartition(".")[2],
+            "message": _message(record),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = record.exc_info[0].__name__
         return json.dumps(line, ensure_ascii=True, default=str)
+
+
+def _message(record: logging.LogRecord) -> str:
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    told = tuple(type(each).__name__ if _quotes(each) else each for each in record.args)
+    return str(record.msg) % told if told else str(record.msg)
+
+
+def _quotes(value: object) -> bool:
+    """Whether it is an error whose text may name a patient or a file."""
+    is_error = isinstance(value, BaseException)
+    return is_error and (not isinstance(value, PhenofedError) or isinstance(value, _QUOTING))
 
 
 def start_logging(form: LogFormat, *, verbose: bool, stream: TextIO | None = None, **fixed: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from common.json_logs import LogFormat, start_logging
 from server.training.cli import add_to
@@ -18,7 +19,10 @@ _COORDINATOR = (
     "Run the consortium's relay, which passes sealed messages between hospitals and holds no key of theirs, and "
     "lead training."
 )
-_EPILOG = "Exit codes: 0 done, 2 wrong usage, 3 settings or roster, 11 the relay, 130 ended by Ctrl-C or SIGTERM."
+_EPILOG = (
+    "Exit codes: 0 done, 2 wrong usage, 3 settings or roster, 7 a run, 9 its folder, 11 the relay, 130 ended by "
+    "Ctrl-C or SIGTERM."
+)
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The relay's folder, with relay.yaml.")]
 LogOption = Annotated[bool, typer.Option("--log", help="Log connections, sizes and times to standard error.")]
@@ -64,27 +68,38 @@ def up(
 
 
 def status(
-    folder: Folder,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The relay's folder, or one run's below its runs/.")
+    ],
     watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every two seconds, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="One line and an exit code for health checks: of the relay, or of the run of FOLDER."
+        ),
+    ] = False,
 ) -> None:
-    """Show which hospitals are connected, and what passed since the relay began.
+    """Show which hospitals are connected, what passed since the relay began, and how the runs stand.
 
-    Example: phenofed coordinator status relay
+    Ends with 11 if no relay runs from FOLDER; its runs are shown all the same. With --check, of a run: 7 if it
+    stopped, stalls or is not led, 9 if the process that led it ended without saying so.
+
+    Example: phenofed coordinator status relay --watch
     """
     from common.live_view import watch as watched
+    from server import status as view
 
+    if check:
+        typer.echo(view.check(folder))
+        return
     if watch:
-        watched(lambda: _status_table(folder))
+        watched(lambda: view.drawn(view.overview(folder)))
+        return
+    found = view.overview(folder)
+    if as_json:
+        typer.echo(json.dumps(view.as_json(found), indent=1))
     else:
-        Console().print(_status_table(folder))
-
-
-def _status_table(folder: Path) -> Table:
-    from server.relay.traffic import traffic
-
-    table = Table("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals")
-    for silo in traffic(folder):
-        megabytes = [f"{size / 1e6:.1f}" for size in (silo.bytes, silo.waiting)]
-        state = "yes" if silo.connected else "no"
-        table.add_row(silo.name, state, str(silo.requests), *megabytes, str(silo.refusals))
-    return table
+        Console().print(view.drawn(replace(found, relay_error=None)))
+    if found.relay_error is not None:
+        raise found.relay_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,6 +13,8 @@ from client.audit.log import AuditLog
 from client.local.door import Request
 from client.workspace.policy import InvalidPolicy
 from common.errors import PhenofedError
+
+LOG = logging.getLogger("phenofed.training")
 
 NO_GROUP = "not the owner and in no group of the policy"
 LOOKS = frozenset({"status", "budget", "discover.remaining"})
@@ -79,7 +82,11 @@ def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
             facts["round"] = str(about["round"])
         refused = "reason" in about or event.endswith(".unknown")
         who, why = user(str(about["user"])) if "user" in about else AGENT, str(about.get("why", ""))
-        log.record(_known(event), who, outcome="refused" if refused else "done", reason=why, **facts)
+        outcome: Outcome = "refused" if refused else "done"
+        log.record(_known(event), who, outcome=outcome, reason=why, **facts)
+        ids = {key: facts[key] for key in ("run", "round") if key in facts}
+        extra = {"event": _known(event), "topic": "train", "outcome": outcome, **ids}
+        LOG.info("%s: %s", _known(event), outcome, extra=extra)
 
     return noted
 

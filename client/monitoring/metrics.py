@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from client.monitoring.health import ailing
 from client.monitoring.snapshot import Snapshot
 from common.errors import AgentError, PhenofedError
 from common.metrics_server import MetricsServer
@@ -38,6 +39,7 @@ class AgentMetrics:
 
     def __init__(self, look: Callable[[], Snapshot], policy_valid: Callable[[], bool] = lambda: True) -> None:
         self.registry = CollectorRegistry()
+        self._look = look
         self._topics: set[str] = set()
         self._requests = Counter(
             "phenofed_agent_requests",
@@ -67,13 +69,13 @@ class AgentMetrics:
         return self.registry.get_sample_value(f"phenofed_agent_{name}", labels)
 
     def serve(self, port: int) -> MetricsServer:
-        """Serve ``/metrics`` on loopback.
+        """Serve ``/metrics`` and ``/healthz`` on loopback.
 
         Raises:
             AgentError: the port is taken.
         """
         try:
-            return MetricsServer(self.registry, port)
+            return MetricsServer(self.registry, port, ailing=lambda: ailing(self._look))
         except OSError as error:
             raise AgentError(
                 f"cannot serve metrics on port {port} ({error.strerror})", remedy="set another metrics_port"

@@ -72,7 +72,8 @@ class Exchange:
         line.tell(credit(self._limits.window_bytes, about="", receiver=name))
         self.tell_presence()
         self._metrics.connected(name, True, hello.software)
-        LOG.info("%s connected, with phenofed %s", name, hello.software)
+        extra = {"event": "silo.connected", "silo": name}
+        LOG.info("%s connected, with phenofed %s", name, hello.software, extra=extra)
         return line
 
     def detach(self, line: Line, why: End | None = None) -> None:
@@ -88,7 +89,8 @@ class Exchange:
             self.delivered(line, waiting)
         self.tell_presence()
         self._metrics.connected(line.name, False)
-        LOG.info("%s left (%s)", line.name, line.ended.value if line.ended else "its stream ended")
+        why_not = line.ended.value if line.ended else "its stream ended"
+        LOG.info("%s left (%s)", line.name, why_not, extra={"event": "silo.left", "silo": line.name})
 
     def receive(self, line: Line, raw: bytes) -> None:
         """Take one frame from a silo; a frame that it may not send ends its line."""

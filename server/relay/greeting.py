@@ -27,7 +27,8 @@ async def greet(
         return theirs, agree(own, theirs, ["relay"], we="the relay", they=name)["relay"]
     except VersionError as error:
         metrics.refused(name, "version")
-        LOG.warning("refused %s: %s", name, error)
+        extra = {"event": "silo.refused", "silo": name, "reason": "version"}
+        LOG.warning("refused %s: %s", name, error, extra=extra)
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         raise
 

@@ -112,6 +112,14 @@ class Relay:
         """
         self._in_loop(self._recheck())
 
+    def answers(self, seconds: float) -> bool:
+        """Whether the relay's thread still takes its turns, asked for so long."""
+        if self._loop is None or self._thread is None or not self._thread.is_alive():
+            return False
+        turn = threading.Event()
+        self._loop.call_soon_threadsafe(turn.set)
+        return turn.wait(seconds)
+
     def stop(self) -> None:
         """Tell all silos and end; they come back by themselves when a relay does. Does nothing the second time."""
         if self._thread is not None and self._thread.is_alive():
@@ -166,7 +174,8 @@ class Relay:
         name, spki = self._identify(context)
         if name is None:
             self.metrics.refused("", "unknown")
-            LOG.warning("refused a certificate that is not on the roster")
+            extra = {"event": "silo.refused", "reason": "unknown"}
+            LOG.warning("refused a certificate that is not on the roster", extra=extra)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, End.UNKNOWN.value)
         return str(name), spki
 

@@ -47,7 +47,7 @@ class WatchedRoster:
             fresh = self._read()
             follows(self.roster, fresh)
         except ConfigError as error:
-            LOG.error("the roster in use stays: %s", error)
+            LOG.error("the roster in use stays: %s", error, extra={"event": "roster.refused"})
             return False
         changed = fresh.digest != self.roster.digest
         self.roster = fresh

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.storage import write_json
+from server.relay.metrics import days_left
 from server.relay.newest import NewestDocuments
 from server.relay.relay import Relay
 from server.relay.roster import WatchedRoster
 from server.relay.settings import read_settings
 from server.relay.traffic import RUNNING, VERSION
+from server.training.run_counts import RunCounts
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _TURN_SECONDS = 1.0, 5.0
 
 
 @contextmanager
@@ -34,13 +36,24 @@ def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
     relay.start()
     note = folder / RUNNING
     try:
-        metrics = relay.metrics.serve(settings.metrics_port)
+        relay.metrics.registry.register(RunCounts(folder))
+        certificate = settings.tls.certificate.read_bytes
+        metrics = relay.metrics.serve(settings.metrics_port, ailing=lambda: ailing(relay, certificate))
         write_json(note, {"version": VERSION, "port": relay.port, "metrics_port": metrics, "pid": os.getpid()})
         yield relay, roster
     finally:
         note.unlink(missing_ok=True)
         relay.metrics.close()
         relay.stop()
+
+
+def ailing(relay: Relay, certificate: Callable[[], bytes]) -> str | None:
+    """What is wrong with a relay that shows this certificate (PEM), in a line; None where nothing is."""
+    if not relay.answers(_TURN_SECONDS):
+        return "the relay does not answer"
+    if not days_left(certificate) > 0:
+        return "the certificate has ended or cannot be read"
+    return None
 
 
 def watch(relay: Relay, roster: WatchedRoster, *, stop: threading.Event, say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 from dataclasses import dataclass
@@ -57,6 +58,16 @@ def traffic(folder: Path) -> list[SiloTraffic]:
     ]
 
 
+def relay_ailing(folder: Path) -> str | None:
+    """What the relay that runs from ``folder`` says is wrong with it, in a line; None where nothing is.
+
+    Raises:
+        RelayError: none runs, or it does not answer.
+    """
+    status, line = _asked(_metrics_port(folder), "/healthz")
+    return None if status == http.HTTPStatus.OK else line.strip() or f"it answers with {status}"
+
+
 def _metrics_port(folder: Path) -> int:
     path = folder / RUNNING
     try:
@@ -73,10 +84,16 @@ def _metrics_port(folder: Path) -> int:
 
 
 def _scrape(port: int) -> str:
+    return _asked(port, "/metrics")[1]
+
+
+def _asked(port: int, path: str) -> tuple[int, str]:
+    """(HTTP status, text) of the relay's metrics server."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request("GET", "/metrics")
-        return connection.getresponse().read().decode()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
     except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
         raise RelayError(
             "the relay does not answer", remedy="see whether it still runs; start it anew if not"
