@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from common.config import parse
-from common.records import PROTOCOL
 from common.releases.card import model_card
 from common.releases.facts import CardFacts
 from common.releases.manifest import FORMAT, Origin
 from common.releases.release import Release
 from common.releases.signing import sign_release
+from common.versions import PROTOCOLS, SOFTWARE
 from server.releases.registry import Listed, ReleaseRegistry
 
 PURPOSES = ("train",)
@@ -50,8 +48,8 @@ def publish(
             "name": name or model.manifest.scenario,
             "number": registry.next_number,
             "created": registry.now(),
-            "software": importlib.metadata.version("phenofed"),
-            "protocol": PROTOCOL,
+            "software": SOFTWARE,
+            "protocol": PROTOCOLS["training"][1],
             "parent": parent,
             "plan": plan,
             "purposes": purposes,
