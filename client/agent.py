@@ -41,6 +41,7 @@ from client.ranking.standing import Matchable, Standing, allowed, matchable
 from client.ranking.steward import Steward
 from client.relay.gate import check_peer
 from client.relay.link import LinkLimits, RelayLink
+from client.relay.speaking import check_speaks
 from client.training.service import TrainingService
 from client.workspace.hours import utc_now
 from client.workspace.members import FILE as MEMBERS
@@ -53,6 +54,7 @@ from common.encryption.silo_session import SiloSession
 from common.encryption.worker import Worker
 from common.encryption.worker_pool import WorkerPool
 from common.errors import AgentError, PhenofedError
+from common.versions import SOFTWARE
 
 LOG = logging.getLogger("phenofed.agent")
 KERNEL = "linear"
@@ -165,7 +167,7 @@ class Agent:
         try:
             for door in opened(self):
                 self._open.callback(door.close)
-            self.audit.record("agent.start", AGENT, digest=self.in_force.digest)
+            self.audit.record("agent.start", AGENT, digest=self.in_force.digest, release=f"phenofed-{SOFTWARE}")
             note = training_note(self.audit)
             training = TrainingService(
                 self.workspace, policy=self.in_force, today=self._today, now=self.now, note=note
@@ -286,4 +288,5 @@ class Agent:
         return matchable(self.workspace, self.standing().registry, stored, self.encoder, self._today())
 
     def _ask(self, silo: str, topic: str, body: bytes, seconds: float) -> bytes:
+        check_speaks(self.link.hello(silo), topic, silo)
         return self.link.request(silo, topic, body, deadline=seconds)

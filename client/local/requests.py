@@ -12,7 +12,7 @@ from client.clinic.kept import keep_portrait
 from client.clinic.ranking_list import DECIMALS, Listed, RankingList, best
 from client.discovery.requests import operations
 from client.local.door import Request
-from client.monitoring.snapshot import certificate_days, documents_status
+from client.monitoring.snapshot import certificate_days, documents_status, software_status
 from client.ranking.querier import MOST_PATIENTS, ConsortiumScores
 from client.ranking.versions import left_out
 from common.consortium.gallery_epoch import GalleryEpoch
@@ -164,6 +164,7 @@ class LocalRequests:
             "connected": agent.link.connected,
             "why_not": agent.link.why_not,
             "present": sorted(agent.link.present()),
+            "software": software_status(agent.link),
             "release": agent.encoder.release.name,
             "epoch": epoch,
             "last_refusal": agent.steward.last_refusal,

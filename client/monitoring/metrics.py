@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from client.monitoring.health import ailing
 from client.monitoring.snapshot import Snapshot
 from common.errors import AgentError, PhenofedError
-from common.metrics_server import MetricsServer
+from common.metrics_server import MetricsServer, show_build
 
 Side = Literal["peer", "local"]
 Outcome = Literal["ok", "refused", "failed"]
@@ -55,6 +55,7 @@ class AgentMetrics:
             registry=self.registry,
         )
         self.registry.register(_Gauges(look, policy_valid))
+        show_build(self.registry)
 
     def answered(self, side: Side, topic: str, outcome: Outcome, seconds: float) -> None:
         """A request ended. A topic stands under its name once one was answered: others' words make no label."""

@@ -8,11 +8,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from client.relay.speaking import unfit
 from common.consortium.certificates import read_certificate
 from common.consortium.words import fingerprint_words, key_fingerprint
+from common.versions import SOFTWARE
 
 if TYPE_CHECKING:
     from client.agent import Agent
+    from client.relay.link import RelayLink
     from client.workspace.workspace import Workspace
 
 
@@ -72,6 +75,17 @@ def documents_status(agent: Agent) -> dict[str, Any]:
         "follow": agent.policy.relay.follow,
         "looked": looked.isoformat(timespec="seconds") if looked else None,
         "complaint": agent.follower.complaint,
+    }
+
+
+def software_status(link: RelayLink) -> dict[str, Any]:
+    """The releases of agent, relay and silos that are present, by name; and which silos' do not fit, and why."""
+    hellos = {name: link.hello(name) for name in sorted(link.present())}
+    return {
+        "agent": SOFTWARE,
+        "relay": link.relay.software if link.relay else None,
+        "silos": {name: hello.software for name, hello in hellos.items()},
+        "unfit": {name: why for name, hello in hellos.items() if (why := unfit(hello, name))},
     }
 
 

@@ -13,7 +13,15 @@ def status_table(answer: dict[str, Any]) -> Table:
     table.add_row(
         "relay", "connected" if answer["connected"] else f"not connected: {answer['why_not'] or 'trying'}"
     )
-    table.add_row("present", ", ".join(answer["present"]) or "nobody else")
+    # An agent of before versions tells nothing of its own.
+    software = answer.get("software", {})
+    releases = software.get("silos", {})
+    table.add_row("present", ", ".join(_with(name, releases) for name in answer["present"]) or "nobody else")
+    if software:
+        relay = software["relay"]
+        table.add_row("phenofed", software["agent"] + (f"; the relay runs {relay}" if relay else ""))
+    for why in software.get("unfit", {}).values():
+        table.add_row("not asked", why)
     table.add_row("release", answer["release"])
     opened = answer["epoch"]
     if opened is None:
@@ -50,3 +58,7 @@ def _add_documents(table: Table, documents: dict[str, Any]) -> None:
             "newer ones", f"last looked at {documents['looked']}" if documents["looked"] else "not looked yet"
         )
     table.add_row("offline key", documents["offline_key"])
+
+
+def _with(name: str, releases: dict[str, str]) -> str:
+    return f"{name} ({releases[name]})" if name in releases else name

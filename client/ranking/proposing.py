@@ -1,7 +1,7 @@
 """Proposes gallery epochs, and asks the others for those that this silo missed.
 
-A silo that will not take part, because it goes by another roster, registry or release or its policy forbids it, is
-left out and named; it must not keep the others from ranking.
+A silo that will not take part, because it goes by another roster, registry or release, runs a release of the
+program that does not fit, or its policy forbids it, is left out and named; the others rank without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.open_epoch import OpenEpoch, parse
 from client.ranking.standing import Standing
-from client.ranking.versions import Ask, GoesBy, Versions, differing, goes_by
+from client.ranking.versions import Ask, GoesBy, Unfit, Versions, differing, goes_by
 from common.consortium.counts import total
 from common.consortium.gallery_epoch import GalleryEpoch
 from common.errors import AgentError, DisclosureError, EncryptionError, PhenofedError
@@ -156,7 +156,9 @@ class Proposer:
 
     @staticmethod
     def _why_apart(theirs: GoesBy | str, own: GoesBy, standing: Standing) -> str:
-        return "" if isinstance(theirs, str) else differing(theirs, own, standing)
+        if isinstance(theirs, str):
+            return theirs if isinstance(theirs, Unfit) else ""
+        return differing(theirs, own, standing)
 
     def _others(self, epoch: GalleryEpoch) -> tuple[list[str], bool]:
         """The other participants, and whether this silo is one: one that must wait may propose all the same."""

@@ -21,7 +21,7 @@ from client.ranking.standing import Standing
 from common.config import Settings
 from common.consortium.fields import Hash
 from common.consortium.gallery_epoch import GalleryEpoch
-from common.errors import PhenofedError
+from common.errors import PhenofedError, VersionError
 
 TOPIC = "epoch.versions"
 SECONDS, KEPT_SECONDS = 5.0, 20.0
@@ -41,6 +41,10 @@ class GoesBy(Settings):
     registry: Hash
     registry_number: Annotated[int, Field(ge=1)]
     release: Hash
+
+
+class Unfit(str):
+    """Why a silo runs a release of the program that this silo's does not speak with: it can be asked nothing."""
 
 
 def goes_by(standing: Standing) -> GoesBy:
@@ -91,6 +95,8 @@ class Versions:
     def _asked(self, name: str) -> GoesBy | str:
         try:
             reply = self._ask(name, TOPIC, b"", SECONDS)
+        except VersionError as error:
+            return Unfit(str(error))
         except PhenofedError as error:
             # A silo that does not know the topic is judged by its answer to the epoch itself.
             what = error.what.removeprefix(f"{name}: ")
@@ -119,6 +125,8 @@ def _why(
     if name not in present:
         return "is not connected"
     theirs = asked[name]
+    if isinstance(theirs, Unfit):
+        return theirs
     if isinstance(theirs, str) and theirs:
         return f"answers: {theirs}"
     if isinstance(theirs, GoesBy) and (why := differing(theirs, epoch, standing)):
