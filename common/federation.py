@@ -8,7 +8,7 @@ of workspaces or scenarios.
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +35,8 @@ class Coordination:
         least: silos that must answer before the run begins.
         digest: of the signed plan; empty in simulations.
         cards: the silos' cards, by which descriptions and updates are verified; empty in simulations.
+        members: the cards that the roster lists now, by name, asked before each round; None in simulations. Whose
+            card is not among them any more takes no further part.
         hello: what the coordinator says of itself.
     """
 
@@ -53,6 +55,7 @@ class Coordination:
     least: int = 2
     digest: str = ""
     cards: Mapping[str, Card] = field(default_factory=dict, repr=False)
+    members: Callable[[], Mapping[str, Card]] | None = field(default=None, repr=False)
     hello: Hello = OWN
 
 

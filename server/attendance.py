@@ -17,7 +17,7 @@ from common.records import Question, Refusal, SiloDescription
 from common.versions import Hello, agree
 from server import round_log
 from server.aggregation.gate import signed_by
-from server.aggregation.reasons import OTHER_RELEASE
+from server.aggregation.reasons import OTHER_RELEASE, REVOKED
 
 AGAIN_SECONDS = 5.0
 """When a node is asked again whose agent failed, or runs a release that does not fit."""
@@ -35,6 +35,7 @@ class Attendance:
         self._run = run
         self.nodes: dict[str, int] = {}
         self.protocols: dict[str, int] = {}
+        self._revoked: dict[str, tuple[int, int] | None] = {}
         self._refused: dict[str, str] = {}
         self._outdated: dict[str, str] = {}
         self._began = False
@@ -49,8 +50,23 @@ class Attendance:
     @property
     def awaited(self) -> bool:
         """Whether somebody may still come who is needed, or has said nothing yet."""
-        told = {*self.nodes, *self._refused, *self._outdated}
+        told = {*self.nodes, *self._refused, *self._outdated, *self._revoked}
         return len(told) < len(self._run.silos) or (bool(self._outdated) and len(self.nodes) < self.least)
+
+    def look_at_roster(self) -> None:
+        """From now on, leave out whom the roster lists no more with the card that approved, until it returns."""
+        if self._run.members is None:
+            return
+        listed = self._run.members()
+        for silo in self._run.silos:
+            if listed.get(silo) == self._run.cards.get(silo):
+                place = self._revoked.pop(silo, None)
+                if place is not None:
+                    self.nodes[silo], self.protocols[silo] = place
+            elif silo not in self._revoked:
+                node = self.nodes.pop(silo, None)
+                self._revoked[silo] = None if node is None else (node, self.protocols.pop(silo))
+                round_log.revoked(self._run.run, silo)
 
     def due(self, connected: Iterable[int]) -> list[int]:
         """The nodes to be asked now; each is asked once unless ``hear`` has it asked again."""
@@ -76,6 +92,8 @@ class Attendance:
         if answer is None or answer.silo not in self._run.silos or not self._is_signed(node, answer):
             return
         silo = answer.silo
+        if silo in self._revoked:
+            return
         try:
             if isinstance(answer, Refusal) and not answer.hello:
                 self._refused[silo] = answer.reason
@@ -98,7 +116,7 @@ class Attendance:
 
     def why_absent(self, silo: str) -> str:
         """Why a silo gets no message in a round."""
-        return self._outdated.get(silo, "not connected")
+        return REVOKED if silo in self._revoked else self._outdated.get(silo, "not connected")
 
     def begin(self) -> None:
         """Begin the run, if enough silos take part.
@@ -118,7 +136,7 @@ class Attendance:
         )
 
     def _why_not(self, silo: str) -> str:
-        return self._outdated.get(silo, self._refused.get(silo, "no answer"))
+        return REVOKED if silo in self._revoked else self._outdated.get(silo, self._refused.get(silo, "no answer"))
 
     def _is_signed(self, node: int, answer: SiloDescription | Refusal) -> bool:
         card = self._run.cards.get(answer.silo)

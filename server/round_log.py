@@ -30,6 +30,11 @@ def outdated(run: str, silo: str, why: str) -> None:
     LOG.warning("waiting: %s", why, extra={"event": "silo.outdated", "run": run, "silo": silo})
 
 
+def revoked(run: str, silo: str) -> None:
+    """A silo is on the roster no more: it is sent nothing from now on."""
+    LOG.warning("%s was revoked", silo, extra={"event": "silo.revoked", "run": run, "silo": silo})
+
+
 def begun(run: str, number: int, silos: Iterable[str]) -> None:
     """A round is sent to ``silos``, those that are connected."""
     extra = {"event": "round.began", "run": run, "round": number, "silos": (names := sorted(silos))}

@@ -64,6 +64,7 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     round_log.waiting(run.run, run.silos)
     find_silos(grid, run, attendance)
     while checkpoint.round < run.rounds:
+        attendance.look_at_roster()
         if len(attendance.nodes) < len(run.silos):
             _introduce(grid, attendance, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
         checkpoint = _round(grid, run, attendance, checkpoint)
@@ -83,6 +84,7 @@ def find_silos(grid: Grid, run: Coordination, attendance: Attendance) -> None:
         TrainingError: fewer silos than the run asks for answer before the deadline, or two nodes claim one name.
     """
     end = time.monotonic() + run.deadline_s
+    attendance.look_at_roster()
     while attendance.awaited and time.monotonic() < end:
         _introduce(grid, attendance, seconds=end - time.monotonic())
         time.sleep(POLL_SECONDS)

@@ -96,27 +96,37 @@ class Follower:
             if self._stopping.wait(self._rng.uniform(0, self._pace.spread) if called else 0):
                 return
             pause = self._pace.poll * self._rng.uniform(0.75, 1.25)
-            if self._link.connected and not self._looks():
-                pause = self._backoff.next()
+            if not self._link.connected or not self._wanted_now():
+                continue
+            # What was refused beside what is taken now may fit by now: look again.
+            offered = self.look()
+            if offered is not False:
+                pause = self._backoff.next() if offered is None else self._pace.spread
 
-    def _looks(self) -> bool:
-        """Look once; whether that went well."""
+    def _wanted_now(self) -> bool:
         try:
-            if not self._wanted():
-                return True
-            held = {name: sha256_bytes(content) for name, content in self._held().items()}
-            offered = self._link.newest(held | self._refused, seconds=SECONDS)
-            self._refused |= self._take(offered) if offered else {}
+            return self._wanted()
         except PhenofedError as error:
             self._complain(str(error))
             return False
+
+    def look(self) -> bool | None:
+        """Look once: whether the relay offered anything; None where it could not be asked."""
+        try:
+            held = {name: sha256_bytes(content) for name, content in self._held().items()}
+            offered = self._link.newest(held | self._refused, seconds=SECONDS)
+            if offered:
+                self._refused = dict(self._take(offered))
+        except PhenofedError as error:
+            self._complain(str(error))
+            return None
         except Exception as error:
             # Nothing may end the looks for good; its text may quote files.
             self._complain(f"a fault ({type(error).__name__})")
-            return False
+            return None
         self.looked, self.complaint = datetime.datetime.now(tz=datetime.UTC), ""
         self._backoff.reset()
-        return True
+        return bool(offered)
 
     def _complain(self, why: str) -> None:
         if why != self.complaint and not self._stopping.is_set():

@@ -23,7 +23,7 @@ from common.consortium.succession import keys_after, read_successions
 from common.errors import ConfigError, PhenofedError
 from common.transport.documents import AUTHORITY, CERTIFICATE, LIMITS, REGISTRY, ROSTER, SUCCESSIONS, Documents
 
-GROUPS = ((SUCCESSIONS,), (CERTIFICATE, AUTHORITY, ROSTER), (AUTHORITY, ROSTER), (REGISTRY,))
+GROUPS = ((SUCCESSIONS,), (CERTIFICATE,), (CERTIFICATE, AUTHORITY, ROSTER), (AUTHORITY, ROSTER), (REGISTRY,))
 """What is judged together, in this order: a roster names its root, and a certificate belongs to one of both."""
 
 
@@ -81,24 +81,26 @@ def follow(workspace: Workspace, offered: Documents) -> Followed:
         if CERTIFICATE in wanted and not _is_newer(wanted[CERTIFICATE], held[CERTIFICATE]):
             del wanted[CERTIFICATE]
         kept, admission = dict(held), None
-        refused: list[Refused] = []
+        refused: dict[str, Refused] = {}
+        tried: list[set[str]] = []
         for group in GROUPS:
             brought = {name: wanted[name] for name in group if name in wanted and kept.get(name) != wanted[name]}
-            if not brought or any(item.name in brought for item in refused if CERTIFICATE not in group):
+            if not brought or set(brought) in tried:
                 continue
+            tried.append(set(brought))
             try:
                 admission = _examined(kept | brought, workspace, request)
                 kept |= brought
-                refused = [item for item in refused if item.name not in brought]
+                refused = {name: item for name, item in refused.items() if name not in brought}
             except PhenofedError as error:
-                refused += [_refusal(name, content, error) for name, content in brought.items()]
+                refused |= {name: _refusal(name, content, error) for name, content in brought.items()}
         if admission is None:
-            return Followed(refused=tuple(refused))
+            return Followed(refused=tuple(refused.values()))
         install(admission, workspace)
         fresh = workspace.offline_key
         return Followed(
             tuple(_taken(name, kept, admission) for name in LIMITS if kept.get(name) != held.get(name)),
-            tuple(refused),
+            tuple(refused.values()),
             *_members(before, admission.roster),
             key=fresh if fresh != key else None,
         )

@@ -26,6 +26,10 @@ MAX_BYTES = 16 << 10
 _CONTEXT = b"phenofed approval\0"
 
 
+class NoMember(ConfigError):
+    """The approval of a silo that the roster does not list."""
+
+
 @dataclass(frozen=True)
 class Approval:
     """``node_key``: the node's public key (ECDSA, P-384) in OpenSSH's form, one line."""
@@ -64,23 +68,32 @@ def read_approval(content: bytes, plan: RunPlan, roster: Roster) -> Approval:
         raise ConfigError(
             f"the approval of {body.silo} is for another plan", remedy=f"ask for that of run {plan.run}"
         )
-    if not roster.holds(body.silo) or not roster.member(body.silo).card.verifies(
-        signature, _CONTEXT + _spelt(body)
-    ):
+    if not roster.holds(body.silo):
+        raise NoMember(
+            f"the approval was not signed by {body.silo} as the roster lists it: it is no member",
+            remedy="leave it out, or see that it is a member",
+        )
+    if not roster.member(body.silo).card.verifies(signature, _CONTEXT + _spelt(body)):
         raise ConfigError(
             f"the approval was not signed by {body.silo} as the roster lists it",
-            remedy="ask the hospital for it again, and see that it is a member",
+            remedy="ask the hospital for it again",
         )
     return Approval(body.silo, body.node_key)
 
 
 def approvals_of(contents: Iterable[bytes], plan: RunPlan, roster: Roster) -> dict[str, Approval]:
-    """Approvals by silo.
+    """Approvals by silo; those of silos that were revoked since are left out.
 
     Raises:
         ConfigError: one of them cannot be used, or one node's key stands for two silos.
     """
-    found = {approval.silo: approval for approval in (read_approval(c, plan, roster) for c in contents)}
+    found: dict[str, Approval] = {}
+    for content in contents:
+        try:
+            approval = read_approval(content, plan, roster)
+        except NoMember:
+            continue
+        found[approval.silo] = approval
     if len({approval.node_key for approval in found.values()}) != len(found):
         raise ConfigError("two silos approve with one node's key", remedy="ask both for new approvals")
     return found

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 REFUSED_BY_SILO = "refused by the hospital: "
 OTHER_RELEASE = "its release does not fit: "
+REVOKED = "revoked: the roster lists it no more"
 
 
 class Reason(StrEnum):
@@ -17,6 +18,7 @@ class Reason(StrEnum):
 
     LATE = "late"
     NOT_CONNECTED = "not_connected"
+    REVOKED = "revoked"
     VERSION = "version"
     FAILED = "failed"
     REFUSED = "refused"
@@ -32,6 +34,7 @@ class Reason(StrEnum):
 _BEGINNINGS = (
     ("no reply within", Reason.LATE),
     ("not connected", Reason.NOT_CONNECTED),
+    (REVOKED, Reason.REVOKED),
     (OTHER_RELEASE, Reason.VERSION),
     ("it answers in version", Reason.VERSION),
     ("its client failed", Reason.FAILED),

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from common.consortium.console import read_file
 from common.consortium.plan import MAX_BYTES, RunPlan, read_plan
+from common.consortium.succession import read_by
 from common.errors import RunError
 from common.releases.facts import CardFacts, SiloSize
 from server import checkpoints
 from server.checkpoints import RoundSummary
+from server.relay.offline_keys import offline_keys
 from server.relay.settings import read_settings
 
 PHOTOS = "photographs of patients, which stayed in their hospitals"
@@ -22,7 +24,7 @@ def read_signed_plan(run: Path) -> RunPlan:
         ConfigError: it is not signed by the consortium's offline key, or the relay's settings are missing.
     """
     settings = read_settings(run.resolve().parents[1])
-    return read_plan(read_file(run / "plan.json", limit=MAX_BYTES), bytes.fromhex(settings.roster_key))
+    return read_by(offline_keys(settings).all, read_plan, read_file(run / "plan.json", limit=MAX_BYTES))
 
 
 def facts_of_rounds(run: Path) -> CardFacts:

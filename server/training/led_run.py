@@ -11,7 +11,7 @@ run.log, state.json    what happened, and how the run stands now
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +19,20 @@ from typing import TYPE_CHECKING
 from common.consortium.approval import MAX_BYTES as MAX_APPROVAL
 from common.consortium.approval import Approval, approvals_of
 from common.consortium.console import read_file
+from common.consortium.identity import Card
 from common.consortium.plan import MAX_BYTES, RunPlan, read_plan
 from common.consortium.roster import Roster
 from common.consortium.roster import read_roster as parse_roster
 from common.consortium.signed_file import MAX_BYTES as MAX_ROSTER
+from common.consortium.succession import read_by
 from common.errors import ConfigError, RunError, TrainingError, WeightsError
 from common.federation import Coordination
 from common.releases.bare import write_release
 from common.storage import write_bytes
 from server import checkpoints
 from server.checkpoints import Checkpoint, RoundSummary
+from server.relay.offline_keys import offline_keys
+from server.relay.roster import WatchedRoster
 from server.relay.settings import RelaySettings, read_settings
 
 if TYPE_CHECKING:
@@ -90,7 +94,18 @@ class LedRun:
             least=plan.least,
             digest=plan.digest,
             cards={name: self.roster.member(name).card for name in self.approvals},
+            members=self._members(),
         )
+
+    def _members(self) -> Callable[[], Mapping[str, Card]]:
+        """Follows the roster in the relay's folder, as the relay does."""
+        roster = WatchedRoster(self.relay.roster, bytes.fromhex(self.relay.roster_key))
+
+        def listed() -> Mapping[str, Card]:
+            roster.refresh()
+            return {member.name: member.card for member in roster.roster.members}
+
+        return listed
 
     def write_release(self) -> Path:
         """The model as a release; gives its folder.
@@ -132,9 +147,9 @@ def open_run(path: Path, *, today: Callable[[], datetime.date] = datetime.date.t
     if not (path / "plan.json").is_file():
         raise RunError(f"{path} holds no run", remedy="start it: phenofed coordinator train")
     relay = read_settings(path.parents[1])
-    key = bytes.fromhex(relay.roster_key)
-    roster = parse_roster(read_file(relay.roster, limit=MAX_ROSTER), key)
-    plan = read_plan(read_file(path / "plan.json", limit=MAX_BYTES), key)
+    keys = offline_keys(relay)
+    roster = parse_roster(read_file(relay.roster, limit=MAX_ROSTER), keys.newest)
+    plan = read_by(keys.all, read_plan, read_file(path / "plan.json", limit=MAX_BYTES))
     if plan.consortium != roster.consortium:
         raise ConfigError(f"the plan is one of {plan.consortium}", remedy=f"use one of {roster.consortium}")
     if plan.expired(today()):
@@ -171,7 +186,7 @@ def begin_run(
         PhenofedError: as ``open_run``; or backbone or parent are not those of the plan.
     """
     content = read_file(plan_file, limit=MAX_BYTES)
-    plan = read_plan(content, bytes.fromhex(read_settings(folder).roster_key))
+    plan = read_plan(content, offline_keys(read_settings(folder)).newest)
     path = folder / RUNS / plan.run
     if (path / checkpoints.FILE).exists():
         raise RunError(f"run {plan.run} was started", remedy=f"go on with phenofed coordinator resume {path}")
