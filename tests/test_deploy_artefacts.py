@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections import defaultdict
@@ -23,6 +24,9 @@ import pytest
 import yaml
 
 from client.relay.link import LinkLimits
+from common.cli import INTERRUPTED
+from common.errors import ConfigError, FlowerError, RunError, TrainingError, WeightsError
+from common.releases.manifest import BARE_MANIFEST
 from tests.nginx_process import CONFIGURATION, nginx, nginx_command
 from tests.relay_consortium import PATIENT, RelayConsortium
 from tests.tls_files import Authority
@@ -32,7 +36,13 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 HARDENED = [path for path in UNITS if "renew" not in path.name]
 COMPOSE = sorted((DEPLOY / "containers").glob("*.compose.yaml"))
 DOCKERFILES = sorted((DEPLOY / "containers").glob("*.Dockerfile"))
-PINNED = re.compile(r"(phenofed-\w+:\d+\.\d+\.\d+|[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64})")
+VERSION = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]["version"]
+PINNED = re.compile(
+    rf"phenofed-\w+:{re.escape(VERSION)}|[\w./-]+:[\w.-]+@sha256:[0-9a-f]{{64}}|\$\{{\w+:\?[^}}]+\}}"
+)
+"""Our own images by their release, others by digest, or by a variable that has to be set: see containers/build."""
+
+BUILD = DEPLOY / "containers" / "build"
 
 by_name = {"ids": lambda path: path.name}
 
@@ -61,6 +71,20 @@ def test_systemd_accepts_the_units(path: Path, tmp_path: Path) -> None:
         (tmp_path / each.name).write_text(text)
     done = analyse("verify", "--man=no", tmp_path / path.name)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_led_run_goes_on_by_itself_only_where_that_can_help() -> None:
+    run = unit(DEPLOY / "systemd" / "phenofed-run@.service")
+    (left_alone,) = run["RestartPreventExitStatus"]
+    # Rounds without a quorum, refused input and weights would be met again, and each try may use up rounds.
+    hopeless = {2, *(kind.exit_code for kind in (ConfigError, WeightsError, TrainingError, RunError))}
+    assert set(map(int, left_alone.split())) == hopeless
+    assert FlowerError.exit_code not in hopeless
+    assert run["Restart"] == ["on-failure"]
+    assert run["SuccessExitStatus"] == [str(INTERRUPTED)]
+    assert run["StartLimitBurst"] == ["10"]
+    (finished,) = (path for path in run["ConditionPathExists"] if path.startswith("!"))
+    assert finished.endswith(f"/release/{BARE_MANIFEST}")
 
 
 @pytest.mark.parametrize("path", HARDENED, **by_name)
@@ -148,7 +172,7 @@ def test_images_are_pinned_unprivileged_and_without_weights(path: Path) -> None:
     lines = [line.split() for line in path.read_text().splitlines() if line and not line.startswith(("#", " "))]
     named = [line[0] for line in lines]
     assert "ADD" not in named
-    assert re.fullmatch(r"BASE=[\w.:-]+@sha256:[0-9a-f]{64}", lines[named.index("ARG")][1])
+    assert lines[named.index("ARG")] == ["ARG", "BASE"], "a base that somebody pinned has to be given"
     assert {line[1] for line in lines if line[0] == "FROM"} == {"${BASE}"}
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", [line[1] for line in lines if line[0] == "USER"][-1])
     assert named.index("USER") < named.index("ENTRYPOINT")
@@ -159,6 +183,66 @@ def test_images_are_pinned_unprivileged_and_without_weights(path: Path) -> None:
     root = DEPLOY.parent
     copied = [line[1] for line in lines if line[0] == "COPY" and not line[1].startswith("--")]
     assert all((root / source).exists() and f"!{source}" in ignored for source in copied)
+
+
+ENGINE = """#!/bin/sh
+echo "$@" >> "$SAID"
+case "$1 $2" in
+  "image inspect") echo "python@sha256:$DIGEST" ;;
+esac
+"""
+
+
+def build(place: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The build command of a copy of the checkout, with an engine that only writes down what it is asked for."""
+    engine = place / "bin" / "docker"
+    if not engine.exists():
+        engine.parent.mkdir()
+        engine.write_text(ENGINE)
+        engine.chmod(0o755)
+        shutil.copytree(BUILD.parent, place / "deploy" / "containers", ignore=shutil.ignore_patterns(".env"))
+        shutil.copy(DEPLOY.parent / "pyproject.toml", place)
+    path = f"{engine.parent}:/usr/bin:/bin"
+    told = {"PATH": path, "SAID": str(place / "said"), "DIGEST": "1" * 64, **environment}
+    command = [str(place / "deploy" / "containers" / "build"), *arguments]
+    return subprocess.run(command, env=told, capture_output=True, text=True)
+
+
+def test_an_image_is_built_from_a_base_whose_digest_is_looked_up_once(tmp_path: Path) -> None:
+    assert build(tmp_path, "silo", "--pull").returncode == 0
+    assert build(tmp_path, "silo", DIGEST="2" * 64).returncode == 0
+    *looked, first, second = (tmp_path / "said").read_text().splitlines()
+    assert len(looked) == 2
+    for line in (first, second):
+        assert f"--build-arg BASE=python@sha256:{'1' * 64} --tag phenofed-silo:{VERSION}" in line
+    assert "--pull" in first
+    pins = (tmp_path / "deploy" / "containers" / ".env").read_text()
+    assert pins == f"PHENOFED_BASE=python@sha256:{'1' * 64}\n"
+
+
+def test_a_build_without_a_digest_says_so_and_builds_nothing(tmp_path: Path) -> None:
+    done = build(tmp_path, "coordinator", DIGEST="")
+    assert done.returncode == 2
+    assert "set PHENOFED_BASE" in done.stderr
+    assert "build --file" not in (tmp_path / "said").read_text()
+    assert not (tmp_path / "deploy" / "containers" / ".env").exists()
+    assert build(tmp_path, "hospital").returncode == 2
+    given = build(tmp_path, "coordinator", DIGEST="", PHENOFED_BASE="localhost/base:1", PIP_CONF="pip.conf")
+    assert given.returncode == 0
+    (line,) = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("build ")]
+    assert "BASE=localhost/base:1" in line
+    assert "--secret id=pip.conf,src=pip.conf" in line
+
+
+def test_containers_are_checked_by_the_commands_that_tell_health_by_exit_codes() -> None:
+    services = {
+        name: service
+        for path in COMPOSE
+        for name, service in yaml.safe_load(path.read_text())["services"].items()
+        if name in ("agent", "relay", "run")
+    }
+    assert {service["healthcheck"]["test"][-1] for service in services.values()} == {"--check"}
+    assert services["run"]["restart"] == "no", "an engine cannot tell a crash from rounds without a quorum"
 
 
 @contextlib.contextmanager
