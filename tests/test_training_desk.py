@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ import torch
 from flwr.app import Context
 
 import client.app
-from client.local.door import LocalServer, call
+from client.local.door import call
 from client.plans.deciding import SOCKET
-from client.training.desk import TrainingDesk
 from client.training.forwarding import SOCKET as VARIABLE
 from client.training.forwarding import AgentSilo
 from client.training.rounds import MOST_STARTS
@@ -26,12 +25,13 @@ from common.records import Question, Refusal, SiloDescription, TrainRequest, Upd
 from server import checkpoints
 from server.checkpoints import Checkpoint
 from server.rounds import run_rounds
-from server.training.led_run import LedRun, begin_run
+from server.training.led_run import LedRun
 from simulations.engines.inline import InlineGrid, run_inline
 from simulations.weights import THIN
 from tests.agents import import_patients, set_policy
-from tests.consortium_folder import copy_consortium, done
-from tests.training_hospitals import NAMES, TRAINED, approve, found_trainers, sign_plan, workspace
+from tests.consortium_folder import done
+from tests.training_desks import Trial, training_desks
+from tests.training_hospitals import NAMES, TRAINED, found_trainers
 
 SILENT: Callable[[Checkpoint], None] = lambda checkpoint: None  # noqa: E731
 
@@ -49,48 +49,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found_trainers(tmp_path_factory.mktemp("trainers") / "made")
 
 
-@dataclass
-class Trial:
-    """Hospitals whose agents serve their training sockets; ``noted``: what each one recorded."""
-
-    folder: Path
-    noted: dict[str, list[tuple[str, dict[str, Any]]]]
-    today: datetime.date
-
-    def silo(self, name: str) -> AgentSilo:
-        return AgentSilo(self.folder / name / SOCKET)
-
-    def trained(self, name: str) -> int:
-        """Rounds that a hospital trained."""
-        return sum(event == "training.trained" for event, _ in self.noted[name])
-
-    def begin(self, *names: str, **changes: Any) -> LedRun:
-        """A run that these hospitals approved; ``changes`` go into the plan."""
-        signed = sign_plan(self.folder, **changes)
-        approvals = [approve(self.folder, name, signed) for name in names or NAMES]
-        relay = self.folder / "operator" / "relay"
-        return begin_run(relay, signed, approvals, backbone=THIN, parent=None)
-
-    def request(self, run: LedRun, **changes: Any) -> TrainRequest:
-        """The first round's request."""
-        led = run.coordination()
-        request = TrainRequest(led.run, 1, led.seed, led.model, led.plan, led.initial, led.digest)
-        return replace(request, **changes)
-
-
 @pytest.fixture
 def trial(made: Path, tmp_path: Path) -> Iterator[Trial]:
-    trial = Trial(copy_consortium(made, tmp_path / "c"), {name: [] for name in NAMES}, datetime.date(2026, 6, 1))
-    with contextlib.ExitStack() as stack:
-        for name in NAMES:
-            space = workspace(trial.folder, name)
-            desk = TrainingDesk(
-                space,
-                policy=space.policy,
-                today=lambda: trial.today,
-                note=lambda event, about, noted=trial.noted[name]: noted.append((event, dict(about))),
-            )
-            stack.callback(LocalServer(space.folder / SOCKET, desk.handle).close)
+    with training_desks(made, tmp_path / "c") as trial:
         yield trial
 
 
