@@ -153,6 +153,8 @@ def _install_policy(content: bytes, folder: Path) -> None:
 def _keys(kit: Kit, workspace: Workspace, *, anew: bool) -> OfflineKeys:
     """The keys by which a kit is read: its own, which must be the pinned one or its successor."""
     chain = read_successions(kit.successions)
+    if chain and chain[-1].key != kit.offline_key:
+        raise ConfigError("the kit's successions do not lead to its offline key", remedy="ask for another kit")
     if workspace.about.offline_key is None or anew:
         return keys_after(kit.offline_key, chain, kit.consortium)
     # A kit may be older than the newest succession: it is read by the keys that it knows, and then judged.
