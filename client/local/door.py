@@ -190,13 +190,14 @@ def call(path: Path, operation: str, values: dict[str, Any], attachments: Attach
 def exchange(
     path: Path, operation: str, values: dict[str, Any], attachments: Attachments = (), *, own: Hello = OWN
 ) -> Reply:
-    """As ``call``, with the attachments of the reply. ``own``: what the command says of itself."""
+    """As ``call``, with the attachments of the reply. ``own``: what the command says; ``BEFORE`` for nothing."""
     if operation != greeting.GREET and greeting.must_greet(own):
         exchange(path, greeting.GREET, {}, own=own)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
-            request = json.dumps({"operation": operation, greeting.KEY: own.text, **values}).encode()
+            hello = {greeting.KEY: own.text} if own.text else {}
+            request = json.dumps({"operation": operation, **hello, **values}).encode()
             with suppress(frames.PipeClosed):  # what is too large is answered before it is read
                 frames.write(connection.fileno(), [request, *attachments])
             content, *brought = frames.read(connection.fileno()) or [b""]

@@ -27,7 +27,7 @@ def check(agent: Hello, command: Hello) -> None:
         VersionError: they do not.
     """
     try:
-        agree(agent, command, ["local"], we="the agent", they="this command")
+        agree(command, agent, ["local"], we="this command", they="the agent")
     except VersionError as error:
         raise VersionError(error.what, remedy="restart the agent from the release that is installed") from error
 

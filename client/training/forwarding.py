@@ -19,6 +19,7 @@ from client.local.door import Reply, exchange
 from client.local.greeting import NotUnderstood
 from common.errors import AgentError
 from common.records import Parameters, Question, Refusal, SiloDescription, TrainRequest, Update
+from common.versions import BEFORE, OWN
 
 SOCKET = "PHENOFED_TRAINING_SOCKET"
 """Environment variable of the Flower node: where the agent listens for it."""
@@ -38,12 +39,14 @@ class AgentSilo:
             reply = exchange(self._path, DESCRIBE, question.values)
         except NotUnderstood:
             # An agent of before versions reads no hello, and does nothing with a question that has one.
-            reply = exchange(self._path, DESCRIBE, replace(question, hello="").values)
+            reply = exchange(self._path, DESCRIBE, replace(question, hello="").values, own=BEFORE)
         return _refusal(reply.values) or SiloDescription(**reply.values)
 
     def train(self, request: TrainRequest) -> Update | Refusal:
         """One round, trained and signed by the agent."""
-        reply = exchange(self._path, TRAIN, request.values, [_written(request.parameters)])
+        # Where version 1 was agreed on, the agent may be such a one.
+        own = OWN if request.protocol > 1 else BEFORE
+        reply = exchange(self._path, TRAIN, request.values, [_written(request.parameters)], own=own)
         return _refusal(reply.values) or Update(**reply.values, delta=_arrays(reply))
 
 
