@@ -11,7 +11,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.transport.wire import MAX_DEADLINE_MS, Frame, Kind, chunk
+from common.transport.notices import MAX_NAMES
+from common.transport.wire import MAX_DEADLINE_MS, Frame, Kind, chunk, refused
+
+MOST_NOTICES, MOST_REPLIES, MOST_REPLY_BYTES = 4096, 1024, 256 << 20
+"""What waits at most for a relay that does not take it; more is dropped, and who asked will ask again."""
 
 
 @dataclass(eq=False)
@@ -54,7 +58,8 @@ class Outbox:
     def tell(self, notice: Frame) -> None:
         """Send a short frame before all messages."""
         with self._changed:
-            self._notices.append(notice)
+            if len(self._notices) < MOST_NOTICES:
+                self._notices.append(notice)
             self._changed.notify_all()
 
     def put(self, message: Message) -> None:
@@ -62,7 +67,7 @@ class Outbox:
         with self._changed:
             if message.key in self._messages:
                 self._messages[message.key].again = True
-            else:
+            elif message.header.kind is not Kind.REPLY or self._has_room(message):
                 self._messages[message.key] = message
             self._changed.notify_all()
 
@@ -72,8 +77,14 @@ class Outbox:
             self._messages.pop((kind, receiver, message_id), None)
 
     def grant(self, receiver: str, size: int) -> None:
-        """More bytes may go to ``receiver``; where it is empty, to each one: with that the outbox opens."""
+        """More bytes may go to ``receiver``; where it is empty, to each one: with that the outbox opens.
+
+        Raises:
+            RelayError: more receivers are named than there may be.
+        """
         with self._changed:
+            if receiver not in self._credit and len(self._credit) >= MAX_NAMES:
+                raise refused()
             if receiver:
                 self._credit[receiver] = self._credit.get(receiver, self._window or 0) + size
             elif self._window is None:
@@ -99,6 +110,10 @@ class Outbox:
             if not self._changed.wait_for(is_ready, timeout):
                 return Frame(Kind.HEARTBEAT).encode()
             return frame
+
+    def _has_room(self, reply: Message) -> bool:
+        waiting = [len(held.body) for held in self._messages.values() if held.header.kind is Kind.REPLY]
+        return len(waiting) < MOST_REPLIES and sum(waiting) + len(reply.body) <= MOST_REPLY_BYTES
 
     def _take(self) -> bytes | None:
         if self._notices:

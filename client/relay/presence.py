@@ -35,6 +35,9 @@ class Presence:
         self._left |= dict.fromkeys(self.members - fresh, now)
         for name in fresh:
             self._left.pop(name, None)
+        # A relay may tell of ever new names; those who left first are forgotten first.
+        for name in list(self._left)[:-MAX_NAMES]:
+            del self._left[name]
         self.members = fresh
 
     def introduce(self, member: str, hello: Hello) -> None:
