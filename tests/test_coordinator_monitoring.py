@@ -287,7 +287,9 @@ def test_what_cannot_be_read_of_one_run_hides_no_other(run: LedRun, relay: Path)
 def test_the_log_stays_small_and_each_line_is_followed_once(tmp_path: Path) -> None:
     tail = Tail(tmp_path)
     writers = [RunLog(tmp_path, most_bytes=20_000) for _ in range(2)]
-    threads = [threading.Thread(target=_write, args=(writer, name)) for writer, name in zip(writers, "ab", strict=True)]
+    threads = [
+        threading.Thread(target=_write, args=(writer, name)) for writer, name in zip(writers, "ab", strict=True)
+    ]
     for thread in threads:
         thread.start()
     found = []

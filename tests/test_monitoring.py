@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import io
 import json
 import logging
 import re
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+import yaml
 from rich.console import Console
 from rich.text import Text
 
@@ -21,15 +24,22 @@ from client.monitoring.metrics import AgentMetrics
 from client.monitoring.snapshot import Snapshot
 from client.workspace.members import FILE
 from common.consortium.gallery_epoch import GalleryEpoch
-from common.errors import AgentError, DisclosureError
+from common.errors import AgentError, CohortError, DisclosureError, PhenofedError, RelayError, RunError
 from common.json_logs import FIELDS, JsonLines, LogFormat, start_logging
 from common.live_view import watch
 from common.transport.refusal import PeerRefusal
+from server.checkpoints import RoundSummary
 from server.relay.metrics import RelayMetrics
-from tests.agents import ROWS, Hospitals, found_hospitals, photo, set_policy
+from server.training.metrics import certificate_figure, figures_of
+from server.training.run_counts import RunCounts
+from server.training.run_state import Phase, RunState
+from server.training.standing import RunStanding, Standing
+from tests.agents import ROWS, Hospitals, found_hospitals, phenofed, photo, set_policy, wait_until
+from tests.monitoring_figures import asked, scraped
 from tests.tls_files import Authority
 
 ROOT = Path(__file__).parent.parent
+PATIENT_FILE = "P-17-maria.png"
 CALM = Snapshot(True, 3, 2, 60.0, 120, {"clinic-b": 7}, 1, 400.5, 0)
 
 
@@ -47,20 +57,6 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
     made.start()
     yield made
     made.close()
-
-
-def scraped(port: int) -> dict[str, float]:
-    """Samples by name and labels, as Prometheus reads them."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
-            found[f"{sample.name}{{{labels}}}"] = sample.value
-    return found
 
 
 def test_a_member_that_was_not_accepted_can_ask_nothing_and_is_in_no_epoch(hospitals: Hospitals) -> None:
@@ -200,26 +196,177 @@ def test_a_live_view_goes_on_while_the_agent_is_away() -> None:
     assert text.index("first") < text.index("the agent does not answer") < text.index("again")
 
 
-def test_the_dashboard_asks_for_figures_that_exist() -> None:
-    dashboard = json.loads((ROOT / "deploy" / "grafana" / "phenofed.json").read_text())
-    asked = set(re.findall(r"phenofed_\w+", json.dumps(dashboard["panels"])))
+def test_an_agent_is_well_while_it_is_connected_and_its_certificate_lasts() -> None:
+    now = [CALM]
+    metrics = AgentMetrics(lambda: now[0])
+    with metrics.serve(0) as server:
+        assert asked(server.port, "/healthz") == (200, "ok\n")
+        now[0] = replace(CALM, connected=False)
+        assert asked(server.port, "/healthz") == (503, "not connected to the relay\n")
+        now[0] = replace(CALM, certificate_days=-0.1)
+        assert asked(server.port, "/healthz") == (503, "the certificate has ended\n")
+
+    def gone() -> Snapshot:
+        raise AgentError(f"{PATIENT_FILE} is gone", remedy="join")
+
+    with AgentMetrics(gone).serve(0) as server:
+        code, line = asked(server.port, "/healthz")
+        assert code == 503
+        assert PATIENT_FILE not in line
+
+
+def test_commands_tell_the_health_of_agent_and_relay_by_exit_codes(hospitals: Hospitals) -> None:
+    a, relay = hospitals.folder / "a", hospitals.folder / "operator" / "relay"
+    assert phenofed("silo", "status", a, "--check").exit_code == 0
+    assert phenofed("coordinator", "status", relay, "--check").exit_code == 0
+    certificate = relay / "certificate.pem"
+    content = certificate.read_bytes()
+    certificate.write_bytes(b"damaged")
+    try:
+        assert "the relay is not well (the certificate" in str(
+            phenofed("coordinator", "status", relay, "--check").exception
+        )
+    finally:
+        certificate.write_bytes(content)
+    hospitals.stop_relay()
+    try:
+        wait_until(lambda: not hospitals.agents["a"].link.connected)
+        agent, coordinator = (
+            phenofed("silo", "status", a, "--check").exception,
+            phenofed("coordinator", "status", relay, "--check").exception,
+        )
+    finally:
+        hospitals.start_relay()
+    assert isinstance(agent, AgentError)
+    assert "not connected to the relay" in str(agent)
+    assert isinstance(coordinator, RelayError)
+    for each in hospitals.agents.values():
+        assert each.link.wait_for(set(hospitals.agents), seconds=30)
+
+
+def test_no_line_of_agents_or_relay_names_a_patient_or_a_file_of_one(
+    hospitals: Hospitals, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "phenofed")
+    hospitals.open_epoch("a")
+    hospitals.rank("b", photo(1, ROWS[0]), reference=PATIENT_FILE)
+    with pytest.raises(PhenofedError):
+        hospitals.rank("b", b"no picture", reference=PATIENT_FILE)
+    with pytest.raises(PhenofedError):
+        hospitals.ask("a", f"rank {PATIENT_FILE}")
+    assert phenofed("silo", "consent", "withdraw", hospitals.folder / "a", "a-1").exit_code == 0
+    manifest = hospitals.folder / "a" / "cohort" / "manifest.json"
+    content = manifest.read_bytes()
+    manifest.write_bytes(b"damaged")
+    with contextlib.suppress(PhenofedError):
+        hospitals.ask("a", "look")
+    manifest.write_bytes(content)
+    hospitals.ask("a", "look")
+    lines = [JsonLines(silo="a").format(record) for record in caplog.records]
+    assert {"request", "agent"} <= {json.loads(line)["event"] for line in lines}
+    assert all({"silo", "event", "time", "level"} <= set(json.loads(line)) for line in lines)
+    assert any(json.loads(line).get("topic") == "query" for line in lines)
+    text = "\n".join(lines)
+    assert not re.search(rf"\b[a-e]-\d+\b|\.png|{PATIENT_FILE}|OMIM|manifest", text), text
+
+
+def test_an_error_over_patients_or_files_is_told_by_its_kind_alone() -> None:
+    def line(error: Exception) -> str:
+        record = logging.LogRecord("phenofed.x", logging.ERROR, "x", 1, "not taken in: %s", (error,), None)
+        return str(json.loads(JsonLines().format(record))["message"])
+
+    assert line(CohortError(f"{PATIENT_FILE} is twice")) == "not taken in: CohortError"
+    assert line(RunError(f"cannot write {PATIENT_FILE}")) == "not taken in: RunError"
+    assert line(ValueError(PATIENT_FILE)) == "not taken in: ValueError"
+    assert line(AgentError("the roster is old")) == "not taken in: the roster is old"
+
+
+def offered_figures() -> dict[str, str]:
+    """Every figure that agent, relay and leading process offer, and its type."""
     agent, relay = AgentMetrics(lambda: CALM), RelayMetrics()
     relay.watch_certificate(lambda: b"")
+    relay.registry.register(RunCounts(ROOT))
     agent.answered("peer", "query", "ok", 0.1)
-    offered = {
-        name
-        for registry in (agent.registry, relay.registry)
-        for family in registry.collect()
-        for name in (family.name, f"{family.name}_total", f"{family.name}_bucket")
-    }
-    assert asked
-    assert asked <= offered
-    assert {f"phenofed_{which}_certificate_expires_days" for which in ("agent", "relay")} <= asked
+    kinds = {family.name: family.type for each in (agent, relay) for family in each.registry.collect()}
+    run = RunStanding(
+        "spring",
+        ROOT,
+        Standing.TRAINING,
+        silos=("a",),
+        last=RoundSummary(1, 0.5, 0.1, {"a": 0.1}, {"b": "not connected"}, False, 0.1),
+        state=RunState(Phase.TRAINING, 0.0, 1),
+        checkpoint_seconds=1.0,
+    )
+    return kinds | {family.name: family.type for family in (*figures_of(run), certificate_figure("spring", 1.0))}
+
+
+def names_of(kinds: dict[str, str]) -> set[str]:
+    """As Prometheus stores them."""
+    endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+    return {f"{name}{ending}" for name, kind in kinds.items() for ending in endings.get(kind, ("",))}
+
+
+def expressions(path: Path) -> list[str]:
+    """What a dashboard or a file of rules asks Prometheus for."""
+    if path.suffix == ".json":
+        panels = json.loads(path.read_text())["panels"]
+        return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    return [rule["expr"] for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+DASHBOARD = ROOT / "deploy" / "grafana" / "phenofed.json"
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
+
+
+@pytest.mark.parametrize("path", [DASHBOARD, RULES], ids=lambda path: path.name)
+def test_dashboard_and_rules_ask_for_figures_that_exist(path: Path) -> None:
+    asked_for = expressions(path)
+    patterns = {found for text in asked_for for found in re.findall(r'__name__=~"([^"]+)"', text)}
+    names = {found for text in asked_for for found in re.findall(r"(?<![\"\w])phenofed_\w+", text)}
+    offered = names_of(offered_figures())
+    assert names
+    assert names <= offered
+    for pattern in patterns:
+        parts = re.fullmatch(r"(\w*)\(([\w|]+)\)(\w*)", pattern)
+        assert parts is not None
+        assert {f"{parts[1]}{part}{parts[3]}" for part in parts[2].split("|")} <= offered
+
+
+def test_the_dashboard_is_laid_out_without_overlap() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+        if panel["type"] != "row":
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${source}"}
+            assert {"title", "fieldConfig", "targets"} <= set(panel)
+
+
+def test_rules_say_how_bad_it_is_and_what_to_do() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) == 8
+    for rule in rules:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("info", "warning", "critical")
+        assert set(rule["annotations"]) == {"summary", "action"}
+
+
+def test_prometheus_takes_the_rules_and_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is not installed")
+    records = [{"record": f"q:{n}", "expr": text} for n, text in enumerate(expressions(DASHBOARD))]
+    queries = tmp_path / "queries.yaml"
+    queries.write_text(yaml.safe_dump({"groups": [{"name": "q", "rules": records}]}))
+    for command in (["check", "rules", RULES, queries], ["test", "rules", RULES.with_name("alerts.test.yaml")]):
+        done = subprocess.run([promtool, *map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_document_lists_every_figure() -> None:
     text = (ROOT / "docs" / "deployment.md").read_text()
-    agent, relay = AgentMetrics(lambda: CALM), RelayMetrics()
-    relay.watch_certificate(lambda: b"")
-    names = {family.name for registry in (agent.registry, relay.registry) for family in registry.collect()}
-    assert {name for name in names if f"`{name}" not in text} == set()
+    assert {name for name in offered_figures() if f"`{name}" not in text} == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from client.monitoring.metrics import OTHER, AgentMetrics, Outcome, Side
 from common.errors import PhenofedError
 
 LOG = logging.getLogger("phenofed.requests")
+
+_TOPIC = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+"""What a topic looks like; words of others that do not look so are not repeated."""
 
 
 def observed_peers(
@@ -52,7 +56,7 @@ def _observed(metrics: AgentMetrics, side: Side, topic: str, who: str) -> Iterat
     finally:
         seconds = time.monotonic() - began
         metrics.answered(side, topic, outcome, seconds)
-        shown = topic if topic.isascii() and topic.isprintable() and len(topic) <= 64 else OTHER
+        shown = topic if _TOPIC.fullmatch(topic) else OTHER
         fields = {
             "event": "request",
             "side": side,

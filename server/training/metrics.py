@@ -70,19 +70,31 @@ class RunMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The figures of this moment; the certificate's alone while the folder cannot be read."""
         name = self._run.resolve().name
-        yield _gauge("certificate_expires_days", "Until it ends", name, days_left(self._certificate))
+        yield certificate_figure(name, days_left(self._certificate))
         try:
             now = standing_of(self._run)
         except PhenofedError:
             return
-        info = GaugeMetricFamily(f"{PREFIX}_info", "The run's signed plan", labels=["run", "plan"])
-        info.add_metric([now.run, now.plan[:12]], 1)
-        yield info
-        yield _by("standing", "1 for how the run stands", "standing", now, _flags(now))
-        yield from _rounds(now)
-        yield from _silos(now)
-        if now.state is not None:
-            yield from _process(now, now.state)
+        yield from figures_of(now)
+
+
+def certificate_figure(run: str, days: float) -> Metric:
+    """Until the certificate ends that nodes are shown."""
+    return _gauge(
+        "certificate_expires_days", "Until the TLS certificate ends; NaN where it is unreadable", run, days
+    )
+
+
+def figures_of(now: RunStanding) -> Iterator[Metric]:
+    """Everything that is told of a run that stands so."""
+    info = GaugeMetricFamily(f"{PREFIX}_info", "The run's signed plan", labels=["run", "plan"])
+    info.add_metric([now.run, now.plan[:12]], 1)
+    yield info
+    yield _by("standing", "1 for how the run stands", "standing", now, _flags(now))
+    yield from _rounds(now)
+    yield from _silos(now)
+    if now.state is not None:
+        yield from _process(now, now.state)
 
 
 def _rounds(now: RunStanding) -> Iterator[Metric]:
