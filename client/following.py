@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from client.audit.following import FollowingNote
@@ -18,10 +17,10 @@ def follower_of(agent: Agent) -> Follower:
     """An agent's follower, to be started with its link. What it installs counts from the next request on."""
     workspace, note = agent.workspace, FollowingNote(agent.audit)
 
-    def take(offered: Documents) -> Mapping[str, str]:
+    def take(offered: Documents) -> list[str]:
         followed = follow(workspace, offered)
         note(followed)
-        return {item.name: item.digest for item in followed.refused}
+        return [item.name for item in followed.refused]
 
     def wanted() -> bool:
         agent.standing()  # reads a policy that changed

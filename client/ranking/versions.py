@@ -80,17 +80,18 @@ class Versions:
     def of(self, names: Iterable[str]) -> dict[str, GoesBy | str]:
         """What each silo says; where it says nothing, why, in words, and empty where it is of before versions."""
         now, wanted = self._clock(), sorted(set(names))
-        fresh = {name: found for name in wanted if (found := self._known.get(name)) and found[0] > now}
-        missing = [name for name in wanted if name not in fresh]
+        known = {name: found for name in wanted if (found := self._known.get(name)) and found[0] > now}
+        missing = [name for name in wanted if name not in known]
         if missing:
             with ThreadPoolExecutor(min(16, len(missing))) as pool:
                 answers = zip(missing, pool.map(self._asked, missing), strict=True)
-                self._known |= {name: (now + KEPT_SECONDS, answer) for name, answer in answers}
-        return {name: self._known[name][1] for name in wanted}
+                known |= {name: (now + KEPT_SECONDS, answer) for name, answer in answers}
+            self._known = {**self._known, **known}
+        return {name: known[name][1] for name in wanted}
 
     def forget(self) -> None:
         """Ask everybody anew next time."""
-        self._known.clear()
+        self._known = {}
 
     def _asked(self, name: str) -> GoesBy | str:
         try:

@@ -10,7 +10,7 @@ import datetime
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,7 +50,7 @@ class Follower:
     Args:
         wanted: whether policy lets the agent take in what the relay hands out; asked before each look.
         held: the documents that lie here.
-        take: judges and installs an offer; gives the SHA-256 of each document that was refused, by name.
+        take: judges and installs an offer; gives the names of the documents that were refused.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Follower:
         *,
         wanted: Callable[[], bool],
         held: Callable[[], Documents],
-        take: Callable[[Documents], Mapping[str, str]],
+        take: Callable[[Documents], Iterable[str]],
         pace: FollowPace | None = None,
     ) -> None:
         self._link, self._wanted, self._held, self._take = link, wanted, held, take
@@ -68,7 +68,7 @@ class Follower:
         self._backoff = Backoff(self._rng, first=2.0, ceiling=self._pace.poll)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="following", daemon=True)
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, bytes] = {}
         self.looked: datetime.datetime | None = None
         """When the relay last answered."""
         self.complaint = ""
@@ -98,10 +98,8 @@ class Follower:
             pause = self._pace.poll * self._rng.uniform(0.75, 1.25)
             if not self._link.connected or not self._wanted_now():
                 continue
-            # What was refused beside what is taken now may fit by now: look again.
-            offered = self.look()
-            if offered is not False:
-                pause = self._backoff.next() if offered is None else self._pace.spread
+            if not self.look():
+                pause = self._backoff.next()
 
     def _wanted_now(self) -> bool:
         try:
@@ -110,23 +108,26 @@ class Follower:
             self._complain(str(error))
             return False
 
-    def look(self) -> bool | None:
-        """Look once: whether the relay offered anything; None where it could not be asked."""
+    def look(self) -> bool:
+        """Look once; whether the relay could be asked, and all that it offered was judged."""
         try:
-            held = {name: sha256_bytes(content) for name, content in self._held().items()}
-            offered = self._link.newest(held | self._refused, seconds=SECONDS)
+            known = {**self._held(), **self._refused}
+            digests = {name: sha256_bytes(content) for name, content in known.items()}
+            offered = self._link.newest(digests, seconds=SECONDS)
             if offered:
-                self._refused = dict(self._take(offered))
+                # What was refused is not sent again, and may fit what comes now.
+                everything = {**self._refused, **offered}
+                self._refused = {name: everything[name] for name in self._take(everything)}
         except PhenofedError as error:
             self._complain(str(error))
-            return None
+            return False
         except Exception as error:
             # Nothing may end the looks for good; its text may quote files.
             self._complain(f"a fault ({type(error).__name__})")
-            return None
+            return False
         self.looked, self.complaint = datetime.datetime.now(tz=datetime.UTC), ""
         self._backoff.reset()
-        return bool(offered)
+        return True
 
     def _complain(self, why: str) -> None:
         if why != self.complaint and not self._stopping.is_set():
