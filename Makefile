@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check install benchmark clean
+.PHONY: help demo story test check install clean
 
 help:
 	@echo "make demo       train four synthetic hospitals together, rank under encryption, write runs/demo/report.html"
+	@echo "make story      play a consortium's story by its people's commands, write runs/story/story.md;"
+	@echo "                SCENARIO=FILE and SET='key=value ...' take other patients or another network"
 	@echo "make test       the whole test suite"
 	@echo "make check      format, lint, types, import rules"
 	@echo "make install    only the virtual environment in $(VENV)"
@@ -15,6 +17,13 @@ help:
 
 demo: $(READY)
 	$(BIN)/phenofed demo
+
+STORY := runs/story
+SCENARIO ?= demo
+
+story: $(READY)
+	rm -rf $(STORY)
+	$(BIN)/phenofed poc story $(STORY) $(SCENARIO) $(foreach one,$(SET),--set $(one))
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile

@@ -134,6 +134,11 @@ def epoch(workspace: Folder) -> None:
     typer.echo(f"Gallery epoch {answer['number']} is open with {', '.join(answer['silos'])}.")
     for name, why in answer["left_out"].items():
         typer.echo(f"Left out: {name}, since {why}.")
+    if answer["waiting"]:
+        names = ", ".join(answer["waiting"])
+        typer.echo(
+            f"Waiting: {names}, to be summed once a release is new or enough others join; it may ask already."
+        )
 
 
 def down(workspace: Folder) -> None:

@@ -207,6 +207,7 @@ class LocalRequests:
         return {
             "number": opened.epoch.number,
             "silos": [card.name for card in opened.epoch.participants],
+            "waiting": list(opened.epoch.waiting),
             "left_out": dict(agent.proposer.left_out),
         }
 

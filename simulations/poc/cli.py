@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulations.chaos.cli import chaos
+
 if TYPE_CHECKING:
     from simulations.poc.folder import TrialFolder
 
@@ -33,7 +35,7 @@ Seconds = Annotated[float, typer.Option(min=1, help="Give up waiting after so ma
 def register(app: typer.Typer) -> None:
     """Add ``poc`` and its commands to the application."""
     poc = typer.Typer(help=_HELP, no_args_is_help=True, epilog=_EPILOG)
-    for command in (up, status, run, down):
+    for command in (up, status, run, down, story, chaos):
         poc.command(epilog=_EPILOG)(command)
     app.add_typer(poc, name="poc")
 
@@ -164,6 +166,40 @@ def down(folder: Folder) -> None:
     say(f"ended {', '.join(ended)}" if ended else "nothing runs")
     if gone:
         say(f"had ended before: {', '.join(gone)}")
+
+
+def story(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    scenario: Annotated[
+        str, typer.Argument(metavar="SCENARIO", help="Whose patients and which network: demo or a scenario file.")
+    ] = "demo",
+    rounds: Annotated[int, typer.Option(min=5, help="Rounds of the first run: faults take some of them.")] = 6,
+    overrides: Overrides = None,
+) -> None:
+    """Play a consortium's whole story by the commands of its people, and write it down as FOLDER/story.md.
+
+    Four hospitals are founded, rank, train while a hospital and the coordinator are killed, and adopt the release;
+    a fifth joins late; a patient withdraws. What must hold after each step is checked: exit code 9 if it does not.
+    Photos of the scenario are copied into FOLDER, which also holds everybody's keys.
+
+    Example: phenofed poc story runs/story
+    """
+    from common.consortium.console import say
+    from common.errors import ConfigError, RunError
+    from simulations.poc.patients import scenario_for
+    from simulations.scenario import GmdbCohort
+    from simulations.story.story import HOSPITALS
+    from simulations.story.telling import tell
+
+    chosen = scenario_for(scenario, overrides or [], len(HOSPITALS))
+    if isinstance(chosen.cohort, GmdbCohort):
+        chosen = scenario_for(scenario, overrides or [], chosen.cohort.silos)
+    if chosen.backbone.path is None:
+        raise ConfigError("the scenario names no network's file", remedy="set backbone.path")
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty", remedy="name a new folder")
+    checked = tell(chosen, folder, rounds=rounds, say=say)
+    say(f"{len(checked)} things were checked; the story is {folder / 'story.md'}")
 
 
 def _found(place: TrialFolder, scenario: str, overrides: list[str], silos: int) -> None:
