@@ -7,7 +7,7 @@ import datetime
 import io
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,16 @@ def photo(seed: int, syndrome: str = "") -> bytes:
 
 
 def import_patients(
-    folder: Path, of: dict[str, str], *, consent: Callable[[str], Consent] = lambda patient: MATCHED
+    folder: Path,
+    of: dict[str, str],
+    *,
+    consent: Callable[[str], Consent] = lambda patient: MATCHED,
+    known_as: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
-    """Store patients (id -> syndrome) in a workspace, in place of those before."""
+    """Store patients (id -> syndrome) in a workspace, in place of those before.
+
+    ``known_as``: identifiers by syndrome, where these are labels of the hospital's own.
+    """
     pictures = {patient: crop(int(sha256_bytes(patient.encode())[:8], 16), of[patient]) for patient in of}
     patients = [
         Patient(
@@ -79,7 +86,8 @@ def import_patients(
         )
         for patient, syndrome in of.items()
     ]
-    syndromes = tuple(Syndrome(key=key, name=key, identifiers=(key,)) for key in sorted(set(of.values())))
+    names = {key: (key,) if known_as is None else known_as.get(key, ()) for key in sorted(set(of.values()))}
+    syndromes = tuple(Syndrome(key=key, name=key, identifiers=found) for key, found in names.items())
     cohort = Cohort(name="own", patients=tuple(patients), syndromes=syndromes)
     crops = {f"{patient}-1": pictures[patient] for patient in of}
     store.save(folder / "cohort", cohort, crops, replace=True)
