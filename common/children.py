@@ -19,6 +19,7 @@ from common.quiet import SETTINGS
 from common.storage import write_text
 
 ENDING_SECONDS = 20.0
+_HOME = "FLWR_HOME"
 _INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS", "PYTHONPATH")
 
 
@@ -36,7 +37,7 @@ def clean_environment(home: Path, *, proxy: str | None = None) -> dict[str, str]
     """
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    made = {**kept, **SETTINGS, "PATH": path, "HOME": str(home), "FLWR_HOME": str(home)}
+    made = {**kept, **SETTINGS, "PATH": path, "HOME": str(home), _HOME: str(home)}
     if proxy is not None:
         # Programs differ in which case they read.
         made |= dict.fromkeys(("https_proxy", "HTTPS_PROXY"), f"http://{proxy}")
@@ -66,6 +67,7 @@ def child(
             yield process
         finally:
             _end(process)
+            _end_strays(environment.get(_HOME, ""))
             number.unlink(missing_ok=True)
 
 
@@ -73,26 +75,53 @@ def end_former(number: Path, program: str) -> None:
     """End the child of a killed parent by its file; a process that is another by now is left alone.
 
     When this returns the child is gone, and so are its ports: else the next one's would seem to answer already.
+    What it had started and left behind ends too.
 
     Args:
         program: what the child runs, the first word of its command.
     """
     try:
-        pid = int(number.read_text())
+        pid, folder = int(number.read_text()), number.parent.resolve()
+    except (OSError, ValueError):
+        return
+    _end_group(pid, program, folder)
+    _end_strays(str(folder))
+
+
+def _end_group(pid: int, program: str, folder: Path) -> None:
+    try:
         handle = os.pidfd_open(pid)
-    except (OSError, ValueError, OverflowError):
+    except (OSError, OverflowError):
         return
     try:
         # Looked at after the pidfd was opened, so that nothing can take its place in between.
         running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        folder = Path(f"/proc/{pid}/cwd").resolve()
-        if program.encode() in running and folder == number.parent.resolve():
+        if program.encode() in running and Path(f"/proc/{pid}/cwd").resolve() == folder:
             os.killpg(pid, signal.SIGKILL)
             select.select([handle], [], [], ENDING_SECONDS)
     except OSError:
         return
     finally:
         os.close(handle)
+
+
+def _end_strays(home: str) -> None:
+    """End what Flower's programs of that home have started: some lead groups of their own, and outlive them.
+
+    A ServerApp does so as long as it waits for a reply's arrays, and would write its checkpoint after all.
+    """
+    marked = f"{_HOME}={home}".encode()
+    for path in Path("/proc").iterdir() if home else ():
+        if not path.name.isdigit() or int(path.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            handle = os.pidfd_open(int(path.name))
+            try:
+                if marked in (path / "environ").read_bytes().split(b"\0"):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    select.select([handle], [], [], ENDING_SECONDS)
+            finally:
+                os.close(handle)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

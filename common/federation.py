@@ -38,6 +38,8 @@ class Coordination:
         members: the cards that the roster lists now, by name, asked before each round; None in simulations. Whose
             card is not among them any more takes no further part.
         hello: what the coordinator says of itself.
+        fetched_apart: each reply is fetched by a thread of its own, so that one which never comes whole holds up
+            nobody; not in simulations, where fetching a reply is to train.
     """
 
     run: str
@@ -57,6 +59,7 @@ class Coordination:
     cards: Mapping[str, Card] = field(default_factory=dict, repr=False)
     members: Callable[[], Mapping[str, Card]] | None = field(default=None, repr=False)
     hello: Hello = OWN
+    fetched_apart: bool = False
 
 
 class SiloOperations(Protocol):

@@ -30,6 +30,7 @@ from server.aggregation.means import weighted_mean
 from server.aggregation.reasons import REFUSED_BY_SILO
 from server.attendance import Attendance
 from server.checkpoints import Checkpoint, RoundSummary
+from server.fetching import fetched
 
 MOST_DISCARDED_IN_A_ROW = 3
 POLL_SECONDS = 0.02
@@ -66,7 +67,7 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     while checkpoint.round < run.rounds:
         attendance.look_at_roster()
         if len(attendance.nodes) < len(run.silos):
-            _introduce(grid, attendance, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
+            _introduce(grid, run, attendance, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
         checkpoint = _round(grid, run, attendance, checkpoint)
         checkpoints.write(run.folder, checkpoint)
         round_log.kept(run.run, checkpoint.round)
@@ -86,16 +87,17 @@ def find_silos(grid: Grid, run: Coordination, attendance: Attendance) -> None:
     end = time.monotonic() + run.deadline_s
     attendance.look_at_roster()
     while attendance.awaited and time.monotonic() < end:
-        _introduce(grid, attendance, seconds=end - time.monotonic())
+        _introduce(grid, run, attendance, seconds=end - time.monotonic())
         time.sleep(POLL_SECONDS)
     attendance.begin()
 
 
-def _introduce(grid: Grid, attendance: Attendance, *, seconds: float) -> None:
+def _introduce(grid: Grid, run: Coordination, attendance: Attendance, *, seconds: float) -> None:
     """Ask the nodes that are due which silos they serve."""
     nodes = attendance.due(grid.get_node_ids())
     content = lambda node: attendance.question(node).to_record()  # noqa: E731
-    for node, reply in _ask(grid, "query.describe", nodes, content, seconds=seconds):
+    apart = run.fetched_apart
+    for node, reply in _ask(grid, "query.describe", nodes, content, seconds=seconds, apart=apart):
         attendance.hear(node, _description(reply))
 
 
@@ -138,7 +140,16 @@ def _collect(
         protocol = attendance.protocols[silo_of[node]]
         return replace(request, protocol=protocol, software=run.hello.software).to_record()
 
-    for node, reply in _ask(grid, "train.round", silo_of, content, seconds=run.deadline_s, group=str(number)):
+    asked = _ask(
+        grid,
+        "train.round",
+        silo_of,
+        content,
+        seconds=run.deadline_s,
+        group=str(number),
+        apart=run.fetched_apart,
+    )
+    for node, reply in asked:
         silo = silo_of[node]
         answer = _update(reply)
         if isinstance(answer, Update):
@@ -173,24 +184,39 @@ def _ask(
     *,
     seconds: float,
     group: str = "0",
+    apart: bool = False,
 ) -> Iterable[tuple[int, Message]]:
     """Each node's reply, as it comes, until the deadline.
 
     Replies are matched by message id: the error reply of a dead node names the wrong source.
+
+    Args:
+        apart: see ``Coordination.fetched_apart``.
     """
     targets = list(nodes)
     messages = [Message(content(node), node, kind, ttl=max(seconds, 1.0) + 60, group_id=group) for node in targets]
     pending = dict(zip(grid.push_messages(messages), targets, strict=True))
-    end = time.monotonic() + seconds
-    while pending:
-        for reply in grid.pull_messages(list(pending)):
-            node = pending.pop(reply.metadata.reply_to_message_id, None)
-            if node is not None:
-                yield node, reply
-        if pending:
-            if time.monotonic() >= end:
-                return
-            time.sleep(POLL_SECONDS)
+    for reply in _replies(grid, list(pending), seconds, apart=apart) if pending else ():
+        node = pending.pop(reply.metadata.reply_to_message_id, None)
+        if node is not None:
+            yield node, reply
+        if not pending:
+            return
+
+
+def _replies(grid: Grid, wanted: list[str], seconds: float, *, apart: bool) -> Iterable[Message]:
+    """Replies until the deadline, some perhaps twice; the caller stops when it has all."""
+    if apart:
+        yield from fetched(lambda one: grid.pull_messages([one]), wanted, seconds=seconds, pause=POLL_SECONDS)
+        return
+    end, left = time.monotonic() + seconds, set(wanted)
+    while True:
+        for reply in grid.pull_messages([one for one in wanted if one in left]):
+            left.discard(reply.metadata.reply_to_message_id)
+            yield reply
+        if time.monotonic() >= end:
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _description(reply: Message) -> SiloDescription | Refusal | None:

@@ -95,6 +95,7 @@ class LedRun:
             digest=plan.digest,
             cards={name: self.roster.member(name).card for name in self.approvals},
             members=self._members(),
+            fetched_apart=True,
         )
 
     def _members(self) -> Callable[[], Mapping[str, Card]]:

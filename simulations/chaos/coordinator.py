@@ -117,16 +117,18 @@ class Coordinator:
         self._process.wait()
 
     def kill_superlink(self, *, with_all: bool) -> None:
-        """SIGKILL to the SuperLink, alone or with the ServerApp that it started."""
+        """SIGKILL to the SuperLink, alone or with all that it started, the ServerApp too."""
         pid = self._superlink()
-        if pid is not None:
+        if pid is None:
+            return
+        for one in (*(_descendants(pid) if with_all else ()), pid):
             with suppress(ProcessLookupError):
-                (os.killpg if with_all else os.kill)(pid, signal.SIGKILL)
+                os.kill(one, signal.SIGKILL)
 
     def server_apps(self) -> list[int]:
-        """Numbers of the processes in the SuperLink's group, which write checkpoints."""
-        group = self._superlink()
-        return [] if group is None else [pid for pid in _processes() if _group(pid) == group]
+        """Numbers of the processes that the SuperLink started; one of them writes checkpoints."""
+        pid = self._superlink()
+        return [] if pid is None else _descendants(pid)
 
     def close(self) -> None:
         """End it, with everything that it started."""
@@ -198,12 +200,14 @@ def wait_for(
         time.sleep(0.005)
 
 
-def _processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
+def _descendants(pid: int) -> list[int]:
+    """What a process started, and what that started."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]

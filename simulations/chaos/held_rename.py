@@ -41,4 +41,4 @@ def _held_replace(source: Any, target: Any, **places: Any) -> None:
 
 
 if __name__ == "sitecustomize":
-    os.replace = _held_replace
+    vars(os)["replace"] = _held_replace

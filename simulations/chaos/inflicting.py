@@ -14,7 +14,7 @@ from simulations.chaos.faults import DISHONEST
 from simulations.chaos.front import Passage
 from simulations.chaos.trial import Happened, Trial, since
 
-CUT_SECONDS = 10.0
+CUT_SECONDS, SERVER_APP_SECONDS = 10.0, 1.5
 RANK_SECONDS = 120.0
 UPLOAD = b"/v1/fleet/push-object"
 MESSAGE = b"/v1/fleet/push-messages"
@@ -76,8 +76,9 @@ def _superlink_killed(trial: Trial, happened: Happened) -> None:
     _at_checkpoint(trial, happened, "before")
     trial.coordinator.kill_superlink(with_all=False)
     trial.coordinator.release()
-    # The ServerApp that lives on renames the checkpoint of this round.
-    happened.least = happened.round + 1
+    # The ServerApp may live on for so long that it renames the checkpoint of this round.
+    trial.wait(lambda: since(happened.at) > SERVER_APP_SECONDS, "time stands still")
+    happened.least = max(happened.round, trial.coordinator.rounds + 1)
 
 
 def _coordinator_killed_before(trial: Trial, happened: Happened) -> None:
@@ -95,6 +96,8 @@ def _coordinator_killed_after(trial: Trial, happened: Happened) -> None:
 
 
 def _at_checkpoint(trial: Trial, happened: Happened, when: str) -> None:
+    # Before that, the coordinator writes the checkpoint that the run begins with.
+    _wait_until_anybody_trains(trial, happened)
     trial.coordinator.hold(when)
     trial.wait(lambda: trial.coordinator.held() is not None, "no checkpoint is written")
     happened.at = time.monotonic()
@@ -168,7 +171,7 @@ def _disk_full_at_silo(trial: Trial, happened: Happened) -> None:
 
 def _disk_full_at_coordinator(trial: Trial, happened: Happened) -> None:
     disk, starts = trial.ground.disks["coordinator"], trial.coordinator.starts
-    trial.wait(lambda: any(trial.trains(silo, happened.round) for silo in trial.ground.silos), "nobody trains")
+    _wait_until_anybody_trains(trial, happened)
     happened.at, happened.note = time.monotonic(), disk.kind
     disk.fill(trial.coordinator.server_apps())
     try:
@@ -236,6 +239,11 @@ def _dishonest(trial: Trial, happened: Happened) -> None:
     found = trial.coordinator.checkpoint()
     if found is not None and silo in found.history[happened.round - 1].losses:
         happened.failed = f"an update was counted that was altered: {kind}"
+
+
+def _wait_until_anybody_trains(trial: Trial, happened: Happened) -> None:
+    silos, number = trial.ground.silos, happened.round
+    trial.wait(lambda: any(trial.trains(silo, number) for silo in silos), f"nobody trains round {number}")
 
 
 def _wait_for_end(trial: Trial, happened: Happened) -> None:
