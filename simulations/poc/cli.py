@@ -187,13 +187,13 @@ def story(
     from common.consortium.console import say
     from common.errors import ConfigError, RunError
     from simulations.poc.patients import scenario_for
-    from simulations.scenario import GmdbCohort
+    from simulations.scenario import SyntheticCohort, load_scenario
     from simulations.story.story import HOSPITALS
     from simulations.story.telling import tell
 
-    chosen = scenario_for(scenario, overrides or [], len(HOSPITALS))
-    if isinstance(chosen.cohort, GmdbCohort):
-        chosen = scenario_for(scenario, overrides or [], chosen.cohort.silos)
+    chosen = load_scenario(scenario, overrides=overrides or [])
+    if isinstance(chosen.cohort, SyntheticCohort):
+        chosen = scenario_for(scenario, overrides or [], len(HOSPITALS))
     if chosen.backbone.path is None:
         raise ConfigError("the scenario names no network's file", remedy="set backbone.path")
     if folder.exists() and any(folder.iterdir()):
