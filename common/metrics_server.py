@@ -48,7 +48,12 @@ class MetricsServer:
         def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
             if environ.get("PATH_INFO") == "/healthz":
                 return _health(ailing, start)
-            return metrics(environ, start)
+            try:
+                return metrics(environ, start)
+            except Exception:
+                # What it accepts cannot be read; a trace of that for each request would fill the log.
+                start("400 Bad Request", [("Content-Type", "text/plain; charset=utf-8")])
+                return [b"the request cannot be read\n"]
 
         handler = type("_Patient", (_Quiet,), {"timeout": patience})
         self._server = make_server("127.0.0.1", port, application, _Server, handler)

@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from prometheus_client import CollectorRegistry, Gauge
 
 from client.agent import Agent
 from client.audit.entry import Entry, read_entry
@@ -24,6 +26,7 @@ from client.discovery.exchange import LinkExchange
 from client.local.door import call
 from common.consortium.messages import write_message
 from common.errors import PhenofedError
+from common.metrics_server import CONNECTIONS, MetricsServer
 from tests.agents import Hospitals, found_hospitals, hospitals, photo, set_policy
 from tests.hostile_bytes import Hostile, count
 from tests.unharmed import bounded, state_of
@@ -196,7 +199,7 @@ def test_bodies_that_a_member_sends_are_refused_and_change_nothing(served: Hospi
         if how == 0:
             return hostile.noise()
         if how == 1:
-            return hostile.pick(*topics.values())[: 1 << 16]
+            return bytes(hostile.pick(*topics.values())[: 1 << 16])
         if topic in signed and how > 1:
             purpose, values = signed[topic]
             return write_message(hostile.text(values), member, purpose=purpose, context=context)
@@ -224,9 +227,67 @@ def test_bodies_that_a_member_sends_are_refused_and_change_nothing(served: Hospi
         return ""
 
     # An epoch that is open already is opened, counted and checked again; an offer of no pairs offers nothing.
-    harmless = {"epoch.newest", "epoch.check", "epoch.count", "epoch.open", "keys.known", "discover.offer"}
+    shown = {"epoch.newest", "epoch.versions", "keys.known"}
+    harmless = shown | {"epoch.check", "epoch.count", "epoch.open", "discover.offer"}
     with unharmed(agent, harmless=SHOWN | harmless), ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(send, asked))
     assert not [answer for answer in answers if "could not answer" in answer]
     assert sum(answer != "" for answer in answers) > len(asked) * 0.6
     assert served.rank("beta", photo(5)).rows
+
+
+def scraped(port: int, content: bytes) -> bytes:
+    """What a metrics server answers to bytes that end."""
+    found = b""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(PATIENT)
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(1 << 16):
+            found += part
+    return found
+
+
+def test_metrics_servers_bear_whatever_is_asked_of_them(capfd: pytest.CaptureFixture[str]) -> None:
+    hostile, registry = Hostile(9), CollectorRegistry()
+    Gauge("known", "one figure", registry=registry).set(7)
+    scrape = (
+        b"GET /metrics?name[]=known HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text; version=1.0.0;"
+        b" q=0.8\r\nAccept-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello"
+    )
+    lines = scrape.split(b"\r\n")
+    with MetricsServer(registry, 0) as server, bounded():
+        asked = []
+        for _ in range(count(1500)):
+            how = hostile.rng.randrange(5)
+            if how == 0:
+                asked.append(hostile.noise())
+            elif how == 1:
+                asked.append(b"\r\n".join(hostile.shuffled(lines)) + b"\r\n\r\n")
+            elif how == 2:
+                asked.append(
+                    b"GET /" + hostile.pick(b"A" * 70_000, b"%" * 90, b"?name[]=" + hostile.noise()) + b"\r\n\r\n"
+                )
+            elif how == 3:
+                asked.append(b"GET /metrics HTTP/1.0\r\n" + b"X: y\r\n" * hostile.pick(1, 99, 500) + b"\r\n")
+            else:
+                asked.append(hostile.damaged(scrape))
+        all_at_once(lambda content: scraped(server.port, content), asked)
+        assert b"known 7.0" in scraped(server.port, b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert scraped(server.port, b"GET /healthz HTTP/1.0\r\n\r\n").endswith(b"ok\n")
+    said = capfd.readouterr()
+    assert said.err == said.out == ""
+
+
+def test_those_who_hold_a_metrics_server_open_are_few_and_let_go() -> None:
+    with MetricsServer(CollectorRegistry(), 0, patience=0.3) as server, contextlib.ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            for _ in range(4 * CONNECTIONS)
+        ]
+        before = threading.active_count()
+        for connection in held:
+            connection.settimeout(PATIENT)
+            assert connection.recv(1) == b""
+        assert before <= threading.active_count() + CONNECTIONS
+        assert b"200 OK" in scraped(server.port, b"GET /metrics HTTP/1.0\r\n\r\n")

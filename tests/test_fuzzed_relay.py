@@ -52,9 +52,13 @@ class Relayed(RelayConsortium):
         plenty = Limits(requests_a_second=1e6, requests_at_once=1_000_000)
         super().__init__(folder, "a", "b", "c", limits=plenty)
         self.heard: list[tuple[str, str, bytes]] = []
-        self.b = self.link("b", lambda *asked: self.heard.append(asked) or asked[2][::-1])
+        self.b = self.link("b", self._answer)
         self.a = self.link("a")
         assert self.a.wait_for("ab", seconds=PATIENT)
+
+    def _answer(self, sender: str, topic: str, body: bytes) -> bytes:
+        self.heard.append((sender, topic, body))
+        return body[::-1]
 
     @contextlib.contextmanager
     def unharmed(self) -> Iterator[None]:

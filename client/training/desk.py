@@ -44,7 +44,8 @@ from common.versions import OWN
 
 LOG = logging.getLogger("phenofed.training")
 
-Answer, Asked = TypeVar("Answer"), TypeVar("Asked")
+Answer = TypeVar("Answer")
+Asked = TypeVar("Asked")
 Note = Callable[[str, Mapping[str, Any]], None]
 """Told of each answer and refusal: what happened, and about which run and round; never about a patient."""
 

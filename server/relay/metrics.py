@@ -51,6 +51,8 @@ class RelayMetrics:
         self._software: dict[str, str] = {}
         show_build(self.registry)
         self._server: MetricsServer | None = None
+        self.on_refusal: Callable[[str, str, str], None] = lambda silo, reason, key: None
+        """Told of each refusal too: silo, reason, key."""
 
     def connected(self, silo: str, is_connected: bool, software: str = "") -> None:
         """A stream began, of a silo that runs this release, or ended."""
@@ -68,9 +70,10 @@ class RelayMetrics:
         if first:
             self._messages.labels(silo, kind.name.lower()).inc()
 
-    def refused(self, silo: str, reason: str) -> None:
-        """A silo was refused something; ``silo`` is empty for one that is not on the roster."""
+    def refused(self, silo: str, reason: str, *, key: str = "") -> None:
+        """A silo was refused something; ``silo`` is empty for a stranger, of whom ``key`` tells."""
         self._refused.labels(silo, reason).inc()
+        self.on_refusal(silo, reason, key)
 
     def waits(self, silo: str, size: int) -> None:
         """So many bytes wait for the silo."""

@@ -39,6 +39,8 @@ _OPTIONS = [
     ("grpc.max_send_message_length", 2 * MAX_FRAME),
     ("grpc.max_metadata_size", 8192),
     ("grpc.max_concurrent_streams", 4),
+    # Whoever connects and says nothing is let go.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Two relays on one port would each serve half of the silos.
     ("grpc.so_reuseport", 0),
 ]
@@ -173,7 +175,7 @@ class Relay:
         """The member's name and SPKI; a stranger's call ends here."""
         name, spki = self._identify(context)
         if name is None:
-            self.metrics.refused("", "unknown")
+            self.metrics.refused("", "unknown", key=spki)
             extra = {"event": "silo.refused", "reason": "unknown"}
             LOG.warning("refused a certificate that is not on the roster", extra=extra)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, End.UNKNOWN.value)
@@ -191,6 +193,7 @@ class Relay:
     async def _recheck(self) -> None:
         for line in self._exchange.lines:
             if self._authorised(line.spki) != line.name:
+                self.metrics.refused(line.name, "revoked", key=line.spki)
                 self._exchange.detach(line, End.UNKNOWN)
         self._exchange.tell_presence()
 

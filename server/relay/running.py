@@ -11,6 +11,7 @@ from pathlib import Path
 from common.storage import write_json
 from server.relay.metrics import days_left
 from server.relay.newest import NewestDocuments
+from server.relay.refusals import RefusalLog
 from server.relay.relay import Relay
 from server.relay.roster import WatchedRoster
 from server.relay.settings import read_settings
@@ -33,6 +34,7 @@ def running(folder: Path) -> Iterator[tuple[Relay, WatchedRoster]]:
     newest = NewestDocuments(settings.roster, settings.ca)
     relay = Relay(settings.listen, settings.tls, roster.name_of, limits=settings.limits, documents=newest)
     relay.metrics.watch_certificate(settings.tls.certificate.read_bytes)
+    relay.metrics.on_refusal = RefusalLog(folder).note
     relay.start()
     note = folder / RUNNING
     try:
