@@ -85,6 +85,7 @@ class LocalRequests:
                 raise PhotoError(f"patient {reference}: {error.what}", remedy=error.remedy) from error
             at += photos
         answer = agent.querier.rank(np.stack([portrait.embedding for portrait in portraits]))
+        agent.proposer.versions.forget()  # an answer is read for long: no word of some seconds ago
         apart = self._not_asked(answer.opened.epoch)
         lists = [
             self._list(reference, portrait, answer, row, max(1, top), apart)
