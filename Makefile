@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo story test check install clean
+.PHONY: help demo story chaos test check install clean
 
 help:
 	@echo "make demo       train four synthetic hospitals together, rank under encryption, write runs/demo/report.html"
 	@echo "make story      play a consortium's story by its people's commands, write runs/story/story.md;"
 	@echo "                SCENARIO=FILE and SET='key=value ...' take other patients or another network"
+	@echo "make chaos      hurt a consortium of real processes, twenty seeds, and measure what becomes of its runs"
 	@echo "make test       the whole test suite"
 	@echo "make check      format, lint, types, import rules"
 	@echo "make install    only the virtual environment in $(VENV)"
@@ -24,6 +25,10 @@ SCENARIO ?= demo
 story: $(READY)
 	rm -rf $(STORY)
 	$(BIN)/phenofed poc story $(STORY) $(SCENARIO) $(foreach one,$(SET),--set $(one))
+
+# What is done already in runs/chaos is not done again.
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/phenofed poc chaos --out runs/chaos --seeds 20 --document docs/reliability.md
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile

@@ -20,6 +20,9 @@ def chaos(
     each: Annotated[int, typer.Option(min=1, max=16, help="Faults of processes in one run.")] = 3,
     silos: Annotated[int, typer.Option(min=4, max=16, help="Hospitals.")] = 4,
     deadline: Annotated[int, typer.Option(min=5, max=600, help="Seconds that a round waits for updates.")] = 20,
+    document: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put the table into this Markdown file, between its marks.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the consortium's folder with its logs.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the faults and exit.")] = False,
 ) -> None:
@@ -34,7 +37,7 @@ def chaos(
     from common.consortium.console import say
     from simulations.chaos.campaign import run_seeds
     from simulations.chaos.faults import MESSAGE_FAULTS, PROCESS_FAULTS, chosen
-    from simulations.chaos.table import goals_missed, markdown
+    from simulations.chaos.table import goals_missed, markdown, put_into
 
     if listed:
         for name, what in (*PROCESS_FAULTS.items(), *MESSAGE_FAULTS.items()):
@@ -52,6 +55,8 @@ def chaos(
         say=say,
     )
     typer.echo(markdown(found))
+    if document is not None:
+        put_into(document, found)
     missed = goals_missed(found)
     for line in missed:
         say(f"missed: {line}")

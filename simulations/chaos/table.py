@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from common.errors import ConfigError
+from common.storage import write_text
 from simulations.chaos.faults import MESSAGE_FAULTS, PROCESS_FAULTS
 from simulations.chaos.results import FaultResult, SeedResult
 
 GOAL_SECONDS = 30.0
+BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 
 
 def goals_missed(results: Sequence[SeedResult]) -> list[str]:
@@ -31,6 +35,19 @@ def markdown(results: Sequence[SeedResult]) -> str:
     lines += [_row(name, [item for item in faults if item.fault == name]) for name in PROCESS_FAULTS]
     lines += [_row("**all**", faults), "", *_whole(results), "", *_messages(results)]
     return "\n".join(lines) + "\n"
+
+
+def put_into(document: Path, results: Sequence[SeedResult]) -> None:
+    """Replace what stands between the marks of a Markdown file by the table.
+
+    Raises:
+        ConfigError: it has no marks.
+    """
+    before, begin, rest = document.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ConfigError(f"{document} has no place for the table", remedy=f"write {BEGIN} and {END} into it")
+    write_text(document, f"{before}{begin}\n{markdown(results)}{end}{after}")
 
 
 def _row(name: str, items: Sequence[FaultResult]) -> str:
