@@ -24,7 +24,7 @@ from simulations.poc import processes
 from simulations.poc.processes import Process
 
 COMMAND_SECONDS = 600.0
-LOOK_SECONDS = 0.2
+LOOK_SECONDS, PATIENCE = 0.2, 600.0
 TRANSCRIPT, RUNNING = "story.md", "processes.json"
 # Without -P, Python would look for code in the folder that the command is called in.
 _PHENOFED = (sys.executable, "-P", "-c", "from common.cli import main; main()")
@@ -124,7 +124,7 @@ class Stage:
         except AgentError:
             return None
 
-    def until(self, what: str, holds: Callable[[], bool], seconds: float = 120.0) -> float:
+    def until(self, what: str, holds: Callable[[], bool], seconds: float = PATIENCE) -> float:
         """Look again and again until something holds; gives the seconds that it took.
 
         Raises:

@@ -15,7 +15,7 @@ HOSPITALS = (*FIRST, LATE)
 OPERATOR, RELAY, RELEASES = Path("operator"), Path("operator/relay"), Path("releases")
 KITS = OPERATOR / "kits"
 MOST_ASKED = 40
-DEADLINE = 180.0
+DEADLINE = 300.0
 
 
 @dataclass
