@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.records import digest
 from common.releases.bare import read_release
 from server.training.leading import lead, listening
 from server.training.led_run import begin_run
+from server.training.standing import Standing, standing_of
 from simulations.engines.inline import run_inline
 from simulations.weights import THIN
 from tests.training_hospitals import NAMES, approve, found_trainers, sign_plan, workspace
@@ -36,6 +38,8 @@ def test_a_deployed_run_gives_the_inline_model_to_the_bit(tmp_path: Path) -> Non
             model=run.plan.model.model_copy(update={"path": THIN}).model_dump(mode="json"),
             digest="",
             cards={},
+            members=None,
+            fetched_apart=False,
         )
         noted: list[tuple[str, Any]] = []
         with contextlib.ExitStack() as stack:
@@ -47,6 +51,14 @@ def test_a_deployed_run_gives_the_inline_model_to_the_bit(tmp_path: Path) -> Non
                 stack.callback(service.close)
             said: list[str] = []
             release = lead(run, listen=listening(run, None), say=said.append)
+        lines = [json.loads(line) for line in (run.path / "run.log").read_text().splitlines()]
+        # Two processes wrote it: the one that leads, and Flower's with the ServerApp.
+        assert [line["event"] for line in lines if line["logger"] == "phenofed.run.leading"] == [
+            *("run.began", "superlink.started", "superlink.ended", "release.written", "run.done")
+        ]
+        counted = {(line["round"], line["silo"]) for line in lines if line["event"] == "update.accepted"}
+        assert counted == {(number, name) for number in (1, 2) for name in NAMES}
+        assert standing_of(run.path).standing is Standing.RELEASED
         history = run.checkpoint().history
         assert [set(summary.losses) for summary in history] == [set(NAMES)] * 2, said
         assert sorted(noted, key=repr) == sorted(

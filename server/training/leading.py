@@ -41,8 +41,7 @@ def lead(
         if run.checkpoint().round < run.plan.training.rounds:
             with superlink(run, listen) as link:
                 watch.tell("superlink.started", f"the SuperLink listens at {listen}")
-                for silo, approval in sorted(run.approvals.items()):
-                    link.register(silo, approval.node_key)
+                link.register({silo: approval.node_key for silo, approval in run.approvals.items()})
                 say(f"run {run.plan.run} waits at {listen} for {', '.join(sorted(run.approvals))}")
                 _watch(run, link, link.start_run(), say, watch)
             watch.tell("superlink.ended", "the SuperLink is ended")
@@ -88,8 +87,9 @@ def _watch(run: LedRun, link: SuperLink, number: str, say: Say, watch: Watching)
             return
         if status.startswith("finished"):
             kind = TrainingError if watch.gave_up else FlowerError
+            why = reason.removeprefix("ServerApp failed with ").removeprefix("exception: ")
             raise kind(
-                f"run {run.plan.run} stopped after round {told} ({reason.removeprefix('ServerApp failed with ')})",
+                f"run {run.plan.run} stopped after round {told} ({why})",
                 remedy=f"mend it, then phenofed coordinator resume {run.path}",
             )
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ provider = "consortium"
 folder = ""
 """
 
+_EACH = """\
+import contextlib, json, sys
+from importlib.metadata import entry_points
+(script,) = entry_points(group="console_scripts", name="flwr")
+flwr = script.load()
+for arguments in json.load(sys.stdin):
+    sys.argv = ["flwr", *arguments]
+    with contextlib.suppress(SystemExit):
+        flwr()
+"""
+"""``flwr`` for each list of arguments on standard input, one after the other."""
+
 
 class SuperLink:
     """One that runs, as ``superlink`` starts it."""
@@ -52,11 +65,14 @@ class SuperLink:
     def __init__(self, run: LedRun, process: subprocess.Popen[bytes]) -> None:
         self._run, self._process = run, process
 
-    def register(self, silo: str, node_key: str) -> None:
-        """Admit a silo's node."""
-        path = self._run.path / "flower" / "nodes" / f"{silo}.pub"
-        write_text(path, node_key + "\n")
-        self._flwr("supernode", "register", str(path), _CONNECTION, "--name", silo)
+    def register(self, node_keys: Mapping[str, str]) -> None:
+        """Admit the silos' nodes, by silo. One process for all: each would take seconds only to start."""
+        commands = []
+        for silo, node_key in sorted(node_keys.items()):
+            path = self._run.path / "flower" / "nodes" / f"{silo}.pub"
+            write_text(path, node_key + "\n")
+            commands.append(["supernode", "register", str(path), _CONNECTION, "--name", silo])
+        self._flwr_each(commands)
 
     def start_run(self) -> str:
         """Start the ServerApp; gives Flower's number of the run."""
@@ -73,6 +89,17 @@ class SuperLink:
         return str(found["status"]), str(found.get("status-details") or "")
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
+        (answer,) = self._flwr_each([list(arguments)])
+        return answer
+
+    def _flwr_each(self, commands: Sequence[list[str]]) -> list[dict[str, Any]]:
+        """What ``flwr`` answers to each command.
+
+        Raises:
+            FlowerError: the SuperLink ended, or does not answer.
+            TrainingError: it refused one of them.
+        """
+        name = commands[0][0]
         if self._process.poll() is not None:
             raise FlowerError(
                 f"the SuperLink ended (exit code {self._process.returncode})",
@@ -80,22 +107,26 @@ class SuperLink:
             )
         try:
             done = subprocess.run(
-                [tool("flwr"), *arguments, "--format", "json"],
+                [sys.executable, "-c", _EACH],
+                input=json.dumps([[*arguments, "--format", "json"] for arguments in commands]),
                 env=_environment(self._run),
                 cwd=self._run.path / "flower",
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_SECONDS,
             )
-            answer: dict[str, Any] = json.loads(done.stdout)
+            answers = _documents(done.stdout)
+            if len(answers) != len(commands):
+                raise ValueError("an answer is missing")
         except (subprocess.TimeoutExpired, ValueError) as error:
-            raise FlowerError(f"the SuperLink does not answer 'flwr {arguments[0]}'", remedy="resume") from error
-        if not answer.get("success"):
-            raise TrainingError(
-                f"the SuperLink refused 'flwr {arguments[0]}' ({str(answer.get('error-message'))[:200]})",
-                remedy=f"read {self._run.path / 'flower' / 'superlink.log'}",
-            )
-        return answer
+            raise FlowerError(f"the SuperLink does not answer 'flwr {name}'", remedy="resume") from error
+        for answer in answers:
+            if not answer.get("success"):
+                raise TrainingError(
+                    f"the SuperLink refused 'flwr {name}' ({str(answer.get('error-message'))[:200]})",
+                    remedy=f"read {self._run.path / 'flower' / 'superlink.log'}",
+                )
+        return answers
 
 
 @contextmanager
@@ -126,6 +157,16 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
     with child(command, folder=folder, name="superlink", environment=_environment(run)) as process:
         _wait_until_it_listens(process, host, port, folder / "superlink.log")
         yield SuperLink(run, process)
+
+
+def _documents(text: str) -> list[dict[str, Any]]:
+    """The JSON objects that stand one after the other in ``text``."""
+    decoder, found, text = json.JSONDecoder(), [], text.strip()
+    while text:
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:].strip()
+    return found
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
