@@ -10,6 +10,7 @@ short line, ``0.1.0 discovery=1-1 relay=1-2``; its form never changes, so that e
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -125,6 +126,25 @@ def newer_file(what: str, version: object, reads: int, *, kind: type[PhenofedErr
         return None
     what = f"{what} has version {version}, written by a phenofed newer than {SOFTWARE}; this program reads {reads}"
     return kind(what, remedy="update phenofed")
+
+
+def refuse_newer(
+    what: str, content: bytes, reads: int = 1, *, kind: type[PhenofedError], at: tuple[str, ...] = ("version",)
+) -> None:
+    """Refuse JSON whose version field, found by the keys ``at``, is above what this program reads.
+
+    Raises:
+        PhenofedError: of ``kind``; it is. What is no such JSON is left to whoever reads it in earnest.
+    """
+    try:
+        found = json.loads(content)
+        for key in at:
+            found = found[key]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return
+    error = newer_file(what, found, reads, kind=kind)
+    if error is not None:
+        raise error
 
 
 def _disagree(own: Hello, theirs: Hello, protocol: str, *, we: str, they: str) -> NoReturn:

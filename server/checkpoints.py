@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 from common.errors import RunError
 from common.records import Parameters, digest
 from common.storage import write_bytes
+from common.versions import newer_file
 
 VERSION = 1
 FILE = "checkpoint.safetensors"
@@ -113,4 +114,7 @@ def read_history(folder: Path) -> tuple[RoundSummary, ...] | None:
 def _state(head: bytes) -> dict[str, Any]:
     """What stands beside the weights, from the head of a safetensors file."""
     state: dict[str, Any] = json.loads(json.loads(head)["__metadata__"]["state"])
+    newer = newer_file("the checkpoint", state["version"], VERSION, kind=RunError)
+    if newer is not None:
+        raise newer
     return state

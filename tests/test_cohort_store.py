@@ -140,7 +140,7 @@ def _forgotten_field(folder: Path) -> None:
         (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json is damaged"),
         (
             lambda f: (f / "manifest.json").write_text('{"schema": 2, "sha256": {}}'),
-            "version 2, this program reads 1",
+            "this program reads 1: update phenofed",
         ),
         (lambda f: (f / "cohort.json").write_text("{}"), "changed since it was written: import"),
         (lambda f: (f / "crops.npy").unlink(), "is damaged: import"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from common.consortium.identity import Card, Member
 from common.errors import AgentError
 from common.storage import write_bytes
+from common.versions import refuse_newer
 
 FILE = "head.json"
 _CONTEXT = b"phenofed audit head 1\0"
@@ -55,7 +56,9 @@ def read_head(folder: Path) -> Head | None:
         AgentError: the file is damaged.
     """
     try:
-        head = Head(**json.loads((folder / FILE).read_bytes()))
+        content = (folder / FILE).read_bytes()
+        refuse_newer(str(folder / FILE), content, kind=AgentError)
+        head = Head(**json.loads(content))
         if type(head.number) is not int or not isinstance(head.digest, str) or head.version != 1:
             raise ValueError
         head.signature.encode(), head.silo.encode(), head.time.encode()

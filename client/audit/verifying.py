@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.audit.entry import FIRST, Entry, line_digest, read_entry
+from client.audit.entry import FIRST, VERSION, Entry, line_digest, read_entry
 from client.audit.files import lines, log_files
 from client.audit.head import Head, read_head
 from common.consortium.identity import Card
 from common.errors import AgentError
+from common.versions import refuse_newer
 
 MOST_FAULTS = 20
 
@@ -103,9 +104,11 @@ class _Reading:
         verdict, digest = self.verdict, line_digest(line)
         verdict.lines += 1
         try:
+            refuse_newer(where, line, VERSION, kind=AgentError)
             entry = read_entry(line)
-        except ValueError:
-            self._fault(f"{where} is no line of an audit log")
+        except (ValueError, AgentError) as error:
+            newer = error.what if isinstance(error, AgentError) else f"{where} is no line of an audit log"
+            self._fault(newer)
             verdict.number, verdict.digest = verdict.number + 1, digest
             self._broken.add(verdict.number)
             return

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.cohort.schema import Record
 from common.errors import AgentError
 from common.storage import write_text
+from common.versions import refuse_newer
 
 Content = TypeVar("Content", bound=Record)
 
@@ -23,7 +24,9 @@ def read_private(path: Path, kind: type[Content]) -> Content:
     if not path.exists():
         return kind()
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        refuse_newer(str(path), content, kind=AgentError)
+        return kind.model_validate_json(content)
     except (OSError, ValidationError) as error:
         raise AgentError(f"{path} is damaged", remedy="restore it from a backup") from error
 

@@ -28,6 +28,7 @@ from client.gallery.opening import everybody, following
 from common.errors import AgentError, CohortError, DisclosureError
 from common.ranking.patients import Embeddings
 from common.storage import write_bytes
+from common.versions import newer_file
 
 VERSION = 1
 LIVE_EPOCHS = 2
@@ -196,11 +197,11 @@ class GalleryKeeper:
         try:
             tensors = load(self._path.read_bytes())
             state = json.loads(tensors["state"].tobytes())
+            newer = newer_file(str(self._path), state["version"], VERSION, kind=AgentError)
+            if newer is not None:
+                raise newer
             if state["version"] != VERSION:
-                raise AgentError(
-                    f"{self._path} has version {state['version']}, this program reads {VERSION}",
-                    remedy="run a newer phenofed",
-                )
+                raise ValueError("no version")
             self._salt = bytes.fromhex(state["salt"])
             self._served = {
                 release: {int(row): [frozenset(past) for past in sets] for row, sets in rows.items()}

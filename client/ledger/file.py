@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import AgentError
+from common.versions import newer_file
 
 VERSION = 1
 
@@ -122,10 +123,11 @@ class LedgerFile:
         ):
             raise self._damaged()
         version = run("PRAGMA user_version").fetchone()[0]
+        newer = newer_file(str(self.path), version, VERSION, kind=AgentError)
+        if newer is not None:
+            raise newer
         if version != VERSION:
-            raise AgentError(
-                f"{self.path} has version {version}, this program reads {VERSION}", remedy="run a newer phenofed"
-            )
+            raise self._damaged()
         run("PRAGMA journal_mode = WAL")
 
     @contextmanager

@@ -25,6 +25,7 @@ from common.consortium.plan import MAX_BYTES, RunPlan, read_plan
 from common.consortium.succession import read_by
 from common.errors import ConfigError, DisclosureError
 from common.storage import write_bytes, write_text
+from common.versions import refuse_newer
 
 BY_POLICY = "policy"
 
@@ -177,7 +178,9 @@ class PlanShelf:
             raise ConfigError(f"{path} holds the plan of run {plan.run}", remedy="restore the file")
         beside = path.with_name(f"{path.stem}.decision.json")
         try:
-            decision = Decision.model_validate_json(beside.read_bytes()) if beside.exists() else None
+            content = beside.read_bytes() if beside.exists() else b""
+            refuse_newer(str(beside), content, kind=ConfigError)
+            decision = Decision.model_validate_json(content) if content else None
         except (OSError, ValidationError) as error:
             raise ConfigError(
                 f"{beside} is damaged", remedy="decide again: phenofed silo plans approve"

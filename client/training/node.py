@@ -27,6 +27,7 @@ from common.config import Settings
 from common.consortium.fields import Address, split_address
 from common.errors import AgentError
 from common.storage import write_bytes, write_text
+from common.versions import refuse_newer
 
 LOG = logging.getLogger("phenofed.node")
 LOOK_SECONDS = 1.0
@@ -65,7 +66,9 @@ def read_node(folder: Path) -> NodeSettings:
         AgentError: nothing, or something damaged.
     """
     try:
-        return NodeSettings.model_validate_json((folder / "node.json").read_bytes())
+        content = (folder / "node.json").read_bytes()
+        refuse_newer(str(folder / "node.json"), content, kind=AgentError)
+        return NodeSettings.model_validate_json(content)
     except (OSError, ValidationError) as error:
         raise AgentError(
             f"{folder} holds no node", remedy="approve a plan first: phenofed silo plans approve"

@@ -24,6 +24,7 @@ from common.releases.package import install, read_files, sweep
 from common.releases.release import Release
 from common.releases.signing import Files, is_signed_by, verified
 from common.storage import sha256_bytes, write_text
+from common.versions import refuse_newer
 
 POINTER = "adopted.json"
 USUAL_FOLDER = "release"
@@ -147,7 +148,9 @@ def _shelf(workspace: Workspace) -> Path:
 
 def _read(shelf: Path) -> _Pointer | None:
     try:
-        return _Pointer.model_validate_json((shelf / POINTER).read_bytes())
+        content = (shelf / POINTER).read_bytes()
+        refuse_newer(str(shelf / POINTER), content, kind=AgentError)
+        return _Pointer.model_validate_json(content)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:

@@ -20,6 +20,7 @@ from common.consortium.identity import Card
 from common.consortium.roster import MAX_MEMBERS, Roster
 from common.errors import AgentError, DisclosureError
 from common.storage import write_bytes
+from common.versions import refuse_newer
 
 if TYPE_CHECKING:
     from client.workspace.policy import SiloPolicy
@@ -63,6 +64,7 @@ class Accepted:
                 content = file.read(_MAX_BYTES + 1)
             if len(content) > _MAX_BYTES:
                 raise ValueError("too long")
+            refuse_newer(str(self._path), content, kind=AgentError)
             return dict(_File.model_validate_json(content).accepted)
         except (OSError, ValueError, ValidationError) as error:
             raise AgentError(

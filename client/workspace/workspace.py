@@ -37,6 +37,7 @@ from common.consortium.unlocking import find_secret
 from common.errors import AgentError, ConfigError
 from common.storage import write_text
 from common.transport.tls import TlsFiles
+from common.versions import refuse_newer
 
 if TYPE_CHECKING:
     from client.workspace.policy import SiloPolicy
@@ -260,7 +261,9 @@ def create_workspace(folder: Path, about: About, secret: Secret) -> Workspace:
 
 def _read_about(folder: Path) -> About:
     try:
-        return About.model_validate_json((folder / "workspace.json").read_bytes())
+        content = (folder / "workspace.json").read_bytes()
+        refuse_newer(str(folder / "workspace.json"), content, kind=AgentError)
+        return About.model_validate_json(content)
     except OSError as error:
         raise AgentError(f"{folder} holds no workspace", remedy="run phenofed silo init") from error
     except ValidationError as error:

@@ -28,6 +28,7 @@ from common.errors import CohortError
 from common.faces.align import SIZE
 from common.faces.decode import Pixels
 from common.storage import sha256_file, write_bytes, write_json
+from common.versions import newer_file
 
 SCHEMA = 1
 
@@ -148,6 +149,9 @@ def _load(folder: Path) -> StoredCohort:
         raise CohortError(f"{folder} holds no stored cohort", remedy="run phenofed cohort import") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CohortError(f"{folder / 'manifest.json'} is damaged", remedy=broken) from error
+    newer = newer_file(str(folder / "manifest.json"), version, SCHEMA, kind=CohortError)
+    if newer is not None:
+        raise newer
     if version != SCHEMA:
         raise CohortError(f"{folder} has version {version}, this program reads {SCHEMA}", remedy=broken)
     try:

@@ -21,6 +21,7 @@ from common.consortium.identity import Member
 from common.consortium.plan import RunPlan
 from common.consortium.roster import Roster
 from common.errors import ConfigError
+from common.versions import refuse_newer
 
 MAX_BYTES = 16 << 10
 _CONTEXT = b"phenofed approval\0"
@@ -54,6 +55,7 @@ def read_approval(content: bytes, plan: RunPlan, roster: Roster) -> Approval:
     try:
         if len(content) > MAX_BYTES:
             raise ValueError("too long")
+        refuse_newer("the approval", content, kind=ConfigError, at=("approval", "version"))
         found = _Approval.model_validate_json(content)
         body = found.approval
         key = load_ssh_public_key(body.node_key.encode())

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from common.config import Settings
 from common.errors import EncryptionError
 from common.storage import write_bytes
+from common.versions import refuse_newer
 
 KEY_BYTES = 32
 MIN_PASSPHRASE = 12
@@ -75,6 +76,7 @@ def open_private(sealed: bytes, secret: Secret, *, purpose: str) -> bytes:
     try:
         if len(sealed) > _MAX_BYTES:
             raise ValueError("too long")
+        refuse_newer("the file of the private keys", sealed, kind=EncryptionError)
         box = _Sealed.model_validate_json(sealed)
     except (ValidationError, ValueError) as error:
         raise EncryptionError("the file of the private keys is damaged", remedy="restore it") from error

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from common.config import Settings
 from common.consortium.fields import Hash, Name
 from common.errors import ConfigError
+from common.versions import refuse_newer
 
 MAX_BYTES = 24 << 20
 
@@ -92,6 +93,7 @@ def read_kit(content: bytes) -> Kit:
             if len(set(names)) != len(names) or not set(names) <= {_HEAD, *_FILES.values()}:
                 raise ValueError("other files than a kit has")
             parts = {info.filename: _part(archive, info) for info in archive.infolist()}
+        refuse_newer("the kit", parts[_HEAD], kind=ConfigError)
         head = _Head.model_validate_json(parts.pop(_HEAD))
         if not {"roster.json", "ca.pem"} <= set(parts):
             raise ValueError("too few files")

@@ -19,9 +19,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from common.config import Settings
 from common.consortium.fields import Address, Hash, Name, check_printable
 from common.consortium.signed_file import Statement, read_signed, refused, write_signed
+from common.errors import ConfigError
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
 from common.releases.manifest import Encoding, ReleaseId
+from common.versions import refuse_newer
 
 KIND = "training plan"
 MAX_BYTES = 1 << 20
@@ -130,6 +132,7 @@ def read_plan(content: bytes, pinned_key: bytes) -> RunPlan:
         ConfigError: not signed by it, damaged, or written by a newer program.
     """
     statement = read_signed(content, pinned_key, kind=KIND)
+    refuse_newer("the plan", content, kind=ConfigError, at=("body", "version"))
     try:
         plan = RunPlan.model_validate(statement.body)
     except ValidationError as error:

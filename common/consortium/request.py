@@ -21,6 +21,7 @@ from common.consortium.certificates import certificate_request, spki_hash
 from common.consortium.fields import Contact, Hash, Name, Title
 from common.consortium.identity import Card, Member
 from common.errors import ConfigError
+from common.versions import refuse_newer
 
 MAX_BYTES = 16 << 10
 
@@ -76,6 +77,7 @@ def read_request(content: bytes) -> JoinRequest:
     try:
         if len(content) > MAX_BYTES:
             raise ValueError("too long")
+        refuse_newer("the request", content, kind=ConfigError, at=("request", "version"))
         found = _Request.model_validate_json(content)
         body = found.request
         card = Card.from_json([body.name, body.verify_key, body.exchange_key])

@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from common.errors import ConfigError
+from common.versions import newer_file
 
 VERSION = 1
 MAX_BYTES = 8 << 20
@@ -94,10 +95,9 @@ def read_signed(content: bytes, pinned_key: bytes, *, kind: str) -> Statement:
             raise ValueError("a second spelling")
     except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refused(kind) from error
-    if type(version) is int and version > VERSION:
-        raise ConfigError(
-            f"the {kind} is of version {version}, this program reads {VERSION}", remedy="update phenofed"
-        )
+    newer = newer_file(f"the {kind}", version, VERSION, kind=ConfigError)
+    if newer is not None:
+        raise newer
     earlier, body = fields.get("earlier"), fields.get("body")
     if found != kind or version != VERSION or len(fields) != 4 or not isinstance(body, dict):
         raise refused(kind)

@@ -20,6 +20,7 @@ from common.errors import WeightsError
 from common.learning.plan import TrainingPlan
 from common.models.specs import BackboneSpec
 from common.storage import sha256_bytes
+from common.versions import SOFTWARE
 
 FORMAT = (1, 1)
 PARAMETERS, MANIFEST, CARD, SIGNATURE = "model.safetensors", "manifest.json", "card.md", "signature.json"
@@ -106,7 +107,8 @@ def read_manifest(content: bytes, path: Path) -> Manifest:
         found = (fields["version"], fields.get("minor", 0))
         if all(type(part) is int for part in found) and found > FORMAT:
             raise WeightsError(
-                f"{path} is of format {found[0]}.{found[1]}, this program reads {FORMAT[0]}.{FORMAT[1]}",
+                f"{path} has format {found[0]}.{found[1]}, written by a phenofed newer than {SOFTWARE}; "
+                f"this program reads {FORMAT[0]}.{FORMAT[1]}",
                 remedy="update phenofed",
             )
         return Manifest.model_validate_json(content)
