@@ -35,7 +35,7 @@ from tests.preflight_servers import interceptor, plain, refusing_proxy, server
 from tests.relay_consortium import Proxy
 from tests.tls_files import Authority
 
-NETWORK = ("DNS", "proxy", "TCP port", "TLS", "clock", "certificates", "admission")
+NETWORK = ("DNS", "proxy", "TCP port", "TLS", "clock", "certificates", "admission", "versions")
 
 
 @pytest.fixture(scope="module")

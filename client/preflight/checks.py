@@ -16,6 +16,7 @@ from client.preflight.policy import policy
 from client.preflight.presented import presented, root
 from client.preflight.site import Site
 from client.preflight.space import space
+from client.preflight.versions import versions
 from client.preflight.volume import volume
 from client.preflight.workers import worker
 from common.errors import PhenofedError
@@ -35,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "clock": clock,
     "certificates": certificates,
     "admission": admission,
+    "versions": versions,
     "encryption worker": worker,
     "release": release,
     "backbone": backbone,
