@@ -105,7 +105,16 @@ def _at_checkpoint(trial: Trial, happened: Happened, when: str) -> None:
 
 def _relay_killed(trial: Trial, happened: Happened) -> None:
     """While a rank is in flight: it ends, with an answer or a reason, and works again when the relay is back."""
-    ground, silo = trial.ground, trial.one()
+    silo = trial.one()
+    _at_checkpoint(trial, happened, "before")  # so that the rounds to come wait until this is over
+    try:
+        _relay_killed_now(trial, happened, silo)
+    finally:
+        trial.coordinator.release()
+
+
+def _relay_killed_now(trial: Trial, happened: Happened, silo: str) -> None:
+    ground = trial.ground
     ground.wait_until_ranking()
     sent, said = ground.network.sent, []
     before = len(sent.get(("relay", silo), b""))
@@ -122,7 +131,7 @@ def _relay_killed(trial: Trial, happened: Happened) -> None:
         happened.failed = f"the query did not end within {RANK_SECONDS:.0f} s"
         return
     trial.wait(lambda: _rank(trial, silo)[0] == len(ground.silos), "nobody ranks again", RANK_SECONDS)
-    happened.extra["whole answer after s"] = round(since(happened.at), 1)
+    happened.recovery = since(happened.at)
 
 
 def _rank(trial: Trial, silo: str) -> tuple[int, str]:

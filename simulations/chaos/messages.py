@@ -25,7 +25,7 @@ from simulations.chaos.ground import Ground
 from simulations.engines.altering import note_of, run_altered, with_note, without_form
 from simulations.weights import THIN
 
-DEADLINE = 3.0
+DEADLINE = 8.0
 
 
 @dataclass(frozen=True)

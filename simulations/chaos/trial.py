@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import RunError
 from common.records import Update
 from simulations.chaos.coordinator import Coordinator, wait_for
 from simulations.chaos.dishonest import Middleman
@@ -91,7 +92,12 @@ class Trial:
         Raises:
             RunError: it does not come to it.
         """
-        wait_for(condition, what, seconds=seconds, meanwhile=self.coordinator.keep)
+
+        def look() -> None:
+            if not self.coordinator.keep() and not condition():
+                raise RunError(f"{what}: the run is over", remedy="read the logs")
+
+        wait_for(condition, what, seconds=seconds, meanwhile=look)
 
     def wait_for_round(self, number: int) -> None:
         """Until that round is the next one."""
@@ -156,6 +162,8 @@ class Trial:
 
 def settle(trial: Trial, happened: Happened) -> None:
     """Say how long it took until the next round counted; called when the run is done."""
+    if happened.recovery is not None:
+        return
     counted = trial.coordinator.counts_after(happened.at, happened.least)
     if counted is None:
         happened.failed = happened.failed or "no round counted after it"
