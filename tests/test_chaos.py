@@ -1,6 +1,6 @@
 """The chaos suite, cut short: a seed over real processes, with every altered message and two faults of processes.
 
-The longest of all tests: about 75 s on two idle cores. ``make chaos`` runs twenty seeds with all faults.
+The longest of all tests: about 80 s on two idle cores. ``make chaos`` runs twenty seeds with all faults.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simulations.chaos.results import SeedResult
 from simulations.chaos.scan import Secret, Windows
 from simulations.chaos.table import goals_missed, markdown
 
-CUT = ("silo killed while uploading", "coordinator killed before checkpoint")
+CUT = ("coordinator killed before checkpoint", "dishonest node")
 SPARSE = np.random.default_rng(0)
 
 
@@ -28,13 +28,13 @@ def test_a_hurt_consortium_comes_to_the_same_model_and_sends_nothing_of_patients
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     said: list[str] = []
-    (found,) = run_seeds(tmp_path, [0], CUT, silos=4, each=len(CUT), deadline=15, keep_logs=False, say=said.append)
+    (found,) = run_seeds(tmp_path, [0], CUT, silos=4, each=len(CUT), deadline=60, keep_logs=False, say=said.append)
     assert found.failures == [], said
     assert {item.fault for item in found.faults} == set(CUT)
     assert {item.fault for item in found.messages} == set(MESSAGE_FAULTS)
     assert min(found.scanned["superlink"], found.scanned["relay"]) > 10_000
     # What is done is not done again.
-    assert run_seeds(tmp_path, [0], CUT, silos=4, each=1, deadline=15, keep_logs=False, say=said.append) == [found]
+    assert run_seeds(tmp_path, [0], CUT, silos=4, each=1, deadline=60, keep_logs=False, say=said.append) == [found]
     assert "| completed | 1 |" in (tmp_path / "chaos.md").read_text()
 
 
