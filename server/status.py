@@ -16,7 +16,7 @@ from server.relay.traffic import SiloTraffic, relay_ailing, traffic
 from server.training.standing import NEEDING, RunStanding, Standing, run_folders, standing_of
 
 VERSION = 1
-_MOST_LETTERS = 200
+_MOST_LETTERS = 1000
 _GOOD = frozenset({Standing.WAITING, Standing.TRAINING, Standing.DONE, Standing.RELEASED})
 
 

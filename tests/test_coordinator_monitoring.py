@@ -73,7 +73,8 @@ def refuses(update: Update) -> Refusal:
 def lead(run: LedRun, spoil: dict[str, Callable[[Update], Update | Refusal]], **options: object) -> list[str]:
     """Lead rounds as the leading process and the ServerApp do, over silos that train nothing; the lines echoed."""
     silos = {name: FakeSilo(name, spoil.get(name, lambda update: update)) for name in NAMES}
-    plain = replace(run.coordination(), digest="", cards={}, deadline_s=5.0)
+    alone = {"digest": "", "cards": {}, "members": None, "fetched_apart": False}
+    plain = replace(run.coordination(), **alone, deadline_s=5.0)  # type: ignore[arg-type]
     lines: list[str] = []
     with watched(run, lines.append) as watch:
         run_inline(plain, silos.__getitem__, on_round=lambda checkpoint: watch.follow())

@@ -36,8 +36,9 @@ class Watching:
         write_state(run.path, state)
 
     def tell(self, event: str, text: str, **more: object) -> None:
-        """Write a line of the leading process into the log."""
-        LOG.info(text, extra={"event": event, "run": self._run.plan.run, **more})
+        """Write a line of the leading process into the log; one that tells an ``error`` as such."""
+        level = logging.ERROR if "error" in more else logging.INFO
+        LOG.log(level, text, extra={"event": event, "run": self._run.plan.run, **more})
 
     def follow(self) -> None:
         """Take in what was logged since the last call."""
