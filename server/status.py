@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.errors import RelayError, RunError, TrainingError
+from common.versions import SOFTWARE
 from server.relay.traffic import SiloTraffic, relay_ailing, traffic
 from server.training.standing import NEEDING, RunStanding, Standing, run_folders, standing_of
 
@@ -84,11 +85,12 @@ def drawn(found: Overview) -> RenderableType:
 
 
 def _silos(silos: list[SiloTraffic]) -> Table:
-    table = Table("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals")
+    columns = ("hospital", "connected", "requests", "MB sent", "MB waiting", "refusals", "phenofed")
+    table = Table(*columns, caption=f"this is phenofed {SOFTWARE}")
     for silo in silos:
         megabytes = [f"{size / 1e6:.1f}" for size in (silo.bytes, silo.waiting)]
         state = "yes" if silo.connected else "no"
-        table.add_row(silo.name, state, str(silo.requests), *megabytes, str(silo.refusals))
+        table.add_row(silo.name, state, str(silo.requests), *megabytes, str(silo.refusals), silo.software)
     return table
 
 

@@ -11,10 +11,13 @@ import pytest
 
 from client.relay.stream import relay_hello
 from common.errors import RelayError
+from common.storage import write_json
 from common.transport.notices import present, told
 from common.transport.wire import METHOD, SERVICE, Kind, parse
 from common.versions import BEFORE, METADATA, OWN, SOFTWARE, Hello
 from server.relay.relay import Relay
+from server.relay.traffic import RUNNING, traffic
+from server.status import _silos
 from tests.agents import wait_until
 from tests.relay_consortium import PATIENT, RelayConsortium, raw_stream
 from tests.versions import LATER, OTHERS
@@ -43,6 +46,21 @@ def test_silos_learn_what_the_others_and_the_relay_run_before_they_ask(consortiu
     ) == (1, 1)
     b.close()
     wait_until(lambda: not value("silo_software", silo="b", version="0.2.0"))
+
+
+def test_coordinator_status_names_the_release_of_each_hospital(
+    consortium: RelayConsortium, tmp_path: Path
+) -> None:
+    link = consortium.link("b", hello=Hello("0.2.0", OWN.speaks))
+    assert link.wait_for("b", seconds=PATIENT)
+    port = consortium.relay.metrics.serve(0)
+    write_json(tmp_path / RUNNING, {"version": 1, "port": consortium.relay.port, "metrics_port": port, "pid": 1})
+    try:
+        (found,) = traffic(tmp_path)
+        assert (found.name, found.connected, found.software) == ("b", True, "0.2.0")
+        assert "0.2.0" in list(_silos([found]).columns[-1].cells)
+    finally:
+        consortium.relay.metrics.close()
 
 
 def test_a_silo_that_comes_back_with_another_release_is_known_by_that(consortium: RelayConsortium) -> None:

@@ -28,6 +28,8 @@ class SiloTraffic:
     refusals: int
     waiting: int
     """Bytes that wait for it now."""
+    software: str = ""
+    """The release of phenofed that it runs, while it is connected."""
 
 
 def traffic(folder: Path) -> list[SiloTraffic]:
@@ -37,12 +39,15 @@ def traffic(folder: Path) -> list[SiloTraffic]:
         RelayError: none runs, or it does not answer.
     """
     sums: dict[str, dict[str, float]] = {}
+    software: dict[str, str] = {}
     for family in text_string_to_metric_families(_scrape(_metrics_port(folder))):
         for sample in family.samples:
             silo, name = sample.labels.get("silo"), sample.name.removeprefix("phenofed_relay_")
             if name == "messages_total" and sample.labels["kind"] == "request":
                 name = "requests"
-            if silo:
+            if silo and name == "silo_software":
+                software[silo] = sample.labels["version"]
+            elif silo:
                 of_silo = sums.setdefault(silo, {})
                 of_silo[name] = of_silo.get(name, 0.0) + sample.value
     return [
@@ -53,6 +58,7 @@ def traffic(folder: Path) -> list[SiloTraffic]:
             requests=int(figures.get("requests", 0)),
             refusals=int(figures.get("refusals_total", 0)),
             waiting=int(figures.get("queue_bytes", 0)),
+            software=software.get(silo, ""),
         )
         for silo, figures in sorted(sums.items())
     ]
