@@ -84,8 +84,8 @@ def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
         who, why = user(str(about["user"])) if "user" in about else AGENT, str(about.get("why", ""))
         outcome: Outcome = "refused" if refused else "done"
         log.record(_known(event), who, outcome=outcome, reason=why, **facts)
-        ids = {key: facts[key] for key in ("run", "round") if key in facts}
-        extra = {"event": _known(event), "topic": "train", "outcome": outcome, **ids}
+        ids: dict[str, Any] = {key: facts[key] for key in ("run", "round") if key in facts}
+        extra: dict[str, Any] = {"event": _known(event), "topic": "train", "outcome": outcome, **ids}
         LOG.info("%s: %s", _known(event), outcome, extra=extra)
 
     return noted
