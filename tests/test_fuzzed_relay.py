@@ -21,7 +21,7 @@ import pytest
 
 from client.relay.connection import Pace
 from client.relay.link import LinkLimits, RelayLink
-from client.relay.outbox import MOST_NOTICES, MOST_REPLIES
+from client.relay.outbox import MOST_NOTICES, MOST_REPLIES, MOST_REPLY_BYTES, Message, Outbox
 from common.errors import RelayError
 from common.transport.backoff import Backoff
 from common.transport.notices import MAX_NAMES, credit, presence
@@ -302,11 +302,26 @@ def test_a_hostile_relay_fills_no_memory_of_a_silo(tmp_path: Path) -> None:
 
 
 def test_credit_for_ever_new_names_ends_the_stream() -> None:
-    from client.relay.outbox import Outbox
-
     outbox = Outbox(lambda: 0.0)
     for number in range(MAX_NAMES):
         outbox.grant(f"n{number}", 1)
     outbox.grant("n5", 1)
     with pytest.raises(RelayError, match="a frame was refused"):
         outbox.grant("one more", 1)
+
+
+def test_what_a_relay_does_not_take_is_dropped_in_the_end() -> None:
+    outbox = Outbox(lambda: 0.0)
+    for _ in range(2 * MOST_NOTICES):
+        outbox.tell(Frame(Kind.HEARTBEAT))
+    for number in range(2 * MOST_REPLIES):
+        header = Frame(Kind.REPLY, "a", "b", message_id=number.to_bytes(16, "big"))
+        outbox.put(Message(header, b"reply", until=9.0))
+    assert len(outbox._notices) == MOST_NOTICES
+    assert len(outbox._messages) == MOST_REPLIES
+    large = Outbox(lambda: 0.0)
+    body = bytes(MOST_REPLY_BYTES // 4)
+    for number in range(6):
+        header = Frame(Kind.REPLY, "a", "b", message_id=number.to_bytes(16, "big"))
+        large.put(Message(header, body, until=9.0))
+    assert len(large._messages) == 4
