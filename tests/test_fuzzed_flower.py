@@ -65,7 +65,7 @@ def led(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Led]:
     port = free_port()
     with superlink(run, f"127.0.0.1:{port}") as link:
         text = run.approvals[NAMES[0]].node_key
-        link.register(NAMES[0], text)
+        link.register({NAMES[0]: text})
         known = load_ssh_public_key(text.encode())
         assert isinstance(known, ec.EllipticCurvePublicKey)
         yield Led(run, link, port, public_key_to_bytes(known), folder / NAMES[0] / "node" / "node.key")

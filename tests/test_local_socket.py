@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
 import os
 import resource
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from client.agent import Agent
+from client.local.address import serves
 from client.local.door import LocalServer, Request, call
 from client.workspace.workspace import Workspace
 from common.errors import AgentError, ConfigError, DisclosureError, PhenofedError, PhotoError
@@ -159,8 +161,8 @@ def test_without_an_agent_the_clinician_is_told_what_to_do(alone: Hospitals, tmp
     refused = phenofed("rank", picture, "--patient", "17", "--workspace", alone.folder / "beta").exception
     assert isinstance(refused, AgentError)
     assert "phenofed silo up" in str(refused)
-    with pytest.raises(AgentError, match="nearer to /"):
-        LocalServer(tmp_path / ("x" * 120), lambda request: {})
+    with pytest.raises(AgentError, match="cannot make"):
+        LocalServer(tmp_path / "missing" / "agent.sock", lambda request: {})
 
 
 def test_up_says_in_one_line_what_is_missing(alone: Hospitals, tmp_path: Path) -> None:
@@ -274,3 +276,24 @@ def test_an_agent_that_ran_out_of_files_opens_its_door_again(
         asking.sendall(framed(b'{"operation": "x"}'))
         assert b"ok" in asking.recv(100)
     server.close()
+
+
+def test_a_workspace_may_lie_deeper_than_a_sockets_address_is_long(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["a folder of a hospital"] * 6)
+    deep.mkdir(parents=True)
+    path = deep / "agent.sock"
+    assert len(str(path)) > 200
+    path.write_text("left by a killed agent")
+    assert not serves(path)
+    before = os.listdir("/proc/self/fd")
+    server = LocalServer(path, lambda request: {"user": request.user})
+    try:
+        assert call(path, "who", {})["user"] == getpass.getuser()
+        assert serves(path)
+        with pytest.raises(AgentError, match="serves this workspace already"):
+            LocalServer(path, lambda request: {})
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        server.close()
+    assert not path.exists()
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -6,6 +6,7 @@ import grp
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def test_the_kernel_says_who_connected() -> None:
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+def door() -> Iterator[tuple[Path, list[str], list[str]]]:
     """A door for the group ``CLINIC`` where everybody reaches it; who was served, and who was turned away."""
     served: list[str] = []
     strangers: list[str] = []
@@ -58,16 +59,15 @@ def door(tmp_path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         served.append(request.user)
         return {}
 
-    place = tmp_path / "d.sock"
-    server = LocalServer(place, handle, group=grp.getgrgid(os.getegid()).gr_name, stranger=strangers.append)
-    if os.geteuid() == 0:
-        server._group = CLINIC
-        os.chown(place, -1, CLINIC)
-        for folder in tmp_path.parents[:2]:
-            folder.chmod(0o755)
-        tmp_path.chmod(0o755)
-    yield place, served, strangers
-    server.close()
+    with tempfile.TemporaryDirectory() as folder:  # other users cannot enter pytest's own folders
+        Path(folder).chmod(0o755)
+        place = Path(folder) / "d.sock"
+        server = LocalServer(place, handle, group=grp.getgrgid(os.getegid()).gr_name, stranger=strangers.append)
+        if os.geteuid() == 0:
+            server._group = CLINIC
+            os.chown(place, -1, CLINIC)
+        yield place, served, strangers
+        server.close()
 
 
 @ROOT

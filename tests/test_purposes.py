@@ -172,6 +172,8 @@ READS = {
     "simulations/poc/": "plays a consortium of synthetic or research cohorts, through its commands",
     "simulations/prepare.py": "simulations/prepare.py",
     "simulations/probes.py": "synthetic faces, or the run's own test photos",
+    "simulations/story/": "plays the people of a consortium, through their commands",
+    "simulations/chaos/secrets.py": "looks for pictures in what was sent",
     "simulations/report/faces.py": "simulations/report/faces.py",
     "simulations/report/source.py": "simulations/report/faces.py",
     "simulations/running.py": "simulations/prepare.py",

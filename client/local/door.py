@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from client.local import greeting
+from client.local.address import address_of, serves
 from client.local.peers import admitted, peer_of
 from common.encryption import frames
 from common.errors import AgentError, DisclosureError, PhenofedError
@@ -31,8 +32,6 @@ GRACE = 2.0
 """Seconds in which a request that runs may still be answered when the door closes."""
 PATIENCE, CONNECTIONS, MOST_BYTES = 60.0, 16, 1 << 30
 _AGAIN_SECONDS = 0.2
-
-_PATH_LIMIT = 100
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class LocalServer:
         hello: what the agent says of itself.
 
     Raises:
-        AgentError: another agent serves there, or the path is too long.
+        AgentError: another agent serves there, or nothing can be made there.
     """
 
     def __init__(
@@ -195,7 +194,8 @@ def exchange(
         exchange(path, greeting.GREET, {}, own=own)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.connect(str(path))
+            with address_of(path) as address:
+                connection.connect(address)
             hello = {greeting.KEY: own.text} if own.text else {}
             request = json.dumps({"operation": operation, **hello, **values}).encode()
             with suppress(frames.PipeClosed):  # what is too large is answered before it is read
@@ -216,24 +216,21 @@ def exchange(
 
 
 def _listen(path: Path) -> socket.socket:
-    if len(str(path)) > _PATH_LIMIT:
-        raise AgentError(f"the path of the socket is too long: {path}", remedy="use a workspace nearer to /")
     if path.exists():
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-            try:
-                other.connect(str(path))
-            except OSError:
-                path.unlink(missing_ok=True)  # left behind by an agent that was killed
-            else:
-                raise AgentError("an agent serves this workspace already", remedy="stop it first")
+        if serves(path):
+            raise AgentError("an agent serves this workspace already", remedy="stop it first")
+        path.unlink(missing_ok=True)  # left behind by an agent that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        listener.bind(str(path))
+        with address_of(path) as address:
+            listener.bind(address)
         listener.listen()
     except OSError as error:
         listener.close()
-        raise AgentError(f"cannot make {path} ({error.strerror})", remedy="check the workspace") from error
+        raise AgentError(
+            f"cannot make {path} ({error.strerror or error})", remedy="check the workspace"
+        ) from error
     finally:
         os.umask(mask)
     return listener

@@ -7,10 +7,10 @@ rows. An agent that does not run looks at consents before it serves again.
 from __future__ import annotations
 
 import datetime
-import socket
 from dataclasses import dataclass
 
 from client.gallery.keeper import GalleryKeeper
+from client.local.address import serves
 from client.patients.consents import SiteConsents
 from client.patients.participation import Part, Participation
 from client.patients.stored_patients import changing, forget, held, write
@@ -81,7 +81,7 @@ def close_rows(workspace: Workspace, patient: str | None = None) -> bool:
     """
     from client.local.door import call
 
-    if _agent_listens(workspace):
+    if serves(workspace.socket_path):
         call(workspace.socket_path, "look", {})
         return True
     if patient is not None and any(workspace.gallery_folder.glob("gallery*")):
@@ -106,12 +106,3 @@ def _store(workspace: Workspace, patient: Patient, consent: Consent | None) -> N
     cohort = Cohort(name=stored.cohort.name, patients=tuple(people), syndromes=syndromes)
     crops = {photo.id: stored.crop(photo.id) for _, photo in cohort.photos()}
     write(workspace, cohort, crops, stored.refused)
-
-
-def _agent_listens(workspace: Workspace) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(workspace.socket_path))
-        except OSError:
-            return False
-        return True

@@ -118,11 +118,13 @@ def approve(
     from common.consortium.console import say
 
     workspace = Workspace(folder)
-    for line in summary(_shelf(folder).find(run).plan, workspace):
-        say(line)
-    if not yes and sys.stdin.isatty() and not typer.confirm(f"Approve run {run}?", err=True):
-        raise ConfigError("not approved; nothing was changed", remedy="refuse it with phenofed silo plans refuse")
     with written_down(workspace, "plan.approve", run=run, by="hand"):
+        for line in summary(_shelf(folder).find(run).plan, workspace):
+            say(line)
+        if not yes and sys.stdin.isatty() and not typer.confirm(f"Approve run {run}?", err=True):
+            raise ConfigError(
+                "not approved; nothing was changed", remedy="refuse it with phenofed silo plans refuse"
+            )
         path = approve_plan(workspace, run, by=_user())
     say(f"approved run {run}; send {path} to the operator")
     say(f"the agent starts the node by itself; without it: phenofed silo train-node {folder / 'node'}")

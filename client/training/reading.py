@@ -77,6 +77,6 @@ def _check(values: dict[str, Any], kind: type[Question] | type[TrainRequest]) ->
         )
 
 
-def _fits(value: Any, kind: type) -> bool:
+def _fits(value: Any, kind: type[Any]) -> bool:
     # A bool is an int in Python, and 'type' tells them apart.
     return type(value) is kind and (kind is not str or (len(value) <= _MOST_LETTERS and value.isascii()))

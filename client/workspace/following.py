@@ -123,9 +123,12 @@ def _examined(documents: Mapping[str, bytes], workspace: Workspace, request: Joi
 
 
 def _is_newer(offered: bytes, held: bytes) -> bool:
-    """Whether a certificate was issued later than the one held here; the relay may lag behind a kit."""
+    """Whether a certificate was not issued before the one held here; the relay may lag behind a kit.
+
+    Certificates count whole seconds, and of two of one second the relay's is as good.
+    """
     try:
-        return read_certificate(offered).not_valid_before_utc > read_certificate(held).not_valid_before_utc
+        return read_certificate(offered).not_valid_before_utc >= read_certificate(held).not_valid_before_utc
     except ConfigError:
         return True  # to be refused
 
