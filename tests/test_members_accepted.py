@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.workspace.members import FILE, Accepted, strangers
+from client.workspace.members import FILE, Accepted, strangers, strangers_of
 from client.workspace.workspace import Workspace
 from common.consortium.identity import Member
 from common.consortium.words import fingerprint_words
@@ -62,6 +62,14 @@ def test_accepting_asks_for_the_words_and_is_remembered(made: Path) -> None:
     listed = done("silo", "members", west)
     assert listed == done("silo", "members", "list", west)
     assert states(west) == {"east": "no", "late": "yes", "west": "you"}
+
+
+def test_policy_may_accept_whoever_the_operator_adds(made: Path) -> None:
+    workspace = Workspace(made / "west")
+    policy = workspace.policy()
+    assert strangers_of(workspace, policy, workspace.roster()) == waiting(made / "west") != frozenset()
+    automatic = policy.model_copy(update={"members": "automatic"})
+    assert strangers_of(workspace, automatic, workspace.roster()) == frozenset()
 
 
 def test_nobody_accepts_strangers_or_itself(made: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 import deploy
 from client.workspace.policy import InvalidPolicy, SiloPolicy, load_policy
 from client.workspace.policy_here import check_here, missing_here
+from common.config import Settings
 from common.errors import AgentError
 
 HERE = Path(str(deploy.__file__)).parent
@@ -105,6 +107,27 @@ def test_what_is_no_policy_at_all_is_refused(tmp_path: Path, content: bytes) -> 
 def test_the_proposed_policy_shows_every_key_with_its_default() -> None:
     shown = yaml.safe_load((HERE / "policy.yaml").read_text())
     assert shown == yaml.safe_load(yaml.safe_dump(SiloPolicy().model_dump(mode="json")))
+
+
+def test_the_page_of_the_policy_tells_of_every_key() -> None:
+    page = (HERE.parent / "docs" / "policy.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told: set[str] = set()
+    for row in rows:
+        keys = re.findall(r"`([^`]+)`", row)
+        above = keys[0].rpartition(".")[0]
+        told |= {above + key if key.startswith(".") else key for key in keys}
+    optional = {"model.release", "model.backbone", "model.allow_unsigned", "detector.path", "detector.sha256"}
+    assert told == {*keys_of(SiloPolicy())} - {"model", "detector"} | optional
+
+
+def keys_of(settings: Settings, above: str = "") -> list[str]:
+    """Every key of a policy, dotted; a choice that may be absent is one key."""
+    found: list[str] = []
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        found += keys_of(value, f"{above}{name}.") if isinstance(value, Settings) else [above + name]
+    return found
 
 
 def test_paths_of_a_policy_are_relative_to_it_and_named_where_they_are_missing(tmp_path: Path) -> None:
