@@ -31,7 +31,7 @@ chaos: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/phenofed poc chaos --out runs/chaos --seeds 20 --document docs/reliability.md
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .

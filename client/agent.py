@@ -24,7 +24,6 @@ from client.clinic.kept import drop_kept
 from client.discovery.answering import PREFIX
 from client.discovery.desk import DiscoveryDesk
 from client.discovery.ground import ENCODINGS, FOLDER, Ground
-from client.following import follower_of
 from client.gallery.adopted import adopted_encoder
 from client.gallery.keeper import GalleryKeeper
 from client.ledger.ledger import Ledger
@@ -32,6 +31,7 @@ from client.local.doors import opened
 from client.monitoring.metrics import AgentMetrics
 from client.monitoring.observing import observed_peers
 from client.monitoring.snapshot import snapshot
+from client.newest.following import follower_of
 from client.ranking.answering import Answering
 from client.ranking.gallery_epochs import GalleryEpochs
 from client.ranking.proposing import Proposer

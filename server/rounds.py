@@ -171,6 +171,9 @@ def _collect(
             round_log.accepted(run.run, number, answer)
         else:
             excluded[silo] = str(reason)
+    attendance.look_at_roster()  # who was revoked meanwhile counts no more, whatever came before
+    excluded |= {one.silo: attendance.why_absent(one.silo) for one in updates if one.silo not in attendance.nodes}
+    updates = [update for update in updates if update.silo in attendance.nodes]
     for silo, why in sorted(excluded.items()):
         round_log.excluded(run.run, number, silo, why)
     return Replies(tuple(sorted(updates, key=lambda update: update.silo.encode())), excluded)

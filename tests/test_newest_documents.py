@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from client.audit.opening import log_folder
-from client.workspace.following import follow
+from client.newest.judging import follow
 from client.workspace.workspace import Workspace
 from common.consortium.identity import Card, Member
 from common.consortium.signed_file import MAX_BYTES
@@ -271,16 +271,16 @@ class SignedSilo(FakeSilo):
         return replace(found, signature=self.member.sign(found.statement(question)).hex())
 
 
-def test_a_revoked_silos_updates_count_in_no_later_round(tmp_path: Path) -> None:
+def test_a_revoked_silos_updates_count_no_more_in_the_round_under_way_and_later(tmp_path: Path) -> None:
     silos = {name: SignedSilo(name) for name in ("a", "b", "c")}
     cards = {name: silo.member.card for name, silo in silos.items()}
 
     def members() -> dict[str, Card]:
-        return {name: card for name, card in cards.items() if name != "b" or not silos["b"].asked}
+        return {name: card for name, card in cards.items() if name != "b" or 2 not in silos["b"].asked}
 
     run = replace(coordination(tmp_path), cards=cards, members=members)
     ended = run_inline(run, silos.__getitem__, on_round=lambda checkpoint: None)
-    assert silos["b"].asked == [1]
+    assert silos["b"].asked == [1, 2]
     assert [sorted(summary.losses) for summary in ended.history] == [["a", "b", "c"], ["a", "c"], ["a", "c"]]
     assert ended.history[1].excluded == {"b": "revoked: the roster lists it no more"}
     assert reason_of(ended.history[1].excluded["b"]) == "revoked"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.workspace.following import follow
+from client.newest.judging import follow
 from client.workspace.workspace import Workspace
 from common.consortium.certificates import issued_by, read_certificate, read_certificates
 from common.consortium.kit import read_kit

@@ -6,7 +6,7 @@ import logging
 
 from client.audit.entry import RELAY
 from client.audit.log import AuditLog
-from client.workspace.following import Followed
+from client.newest.judging import Followed
 from common.consortium.words import fingerprint_words, key_fingerprint
 
 LOG = logging.getLogger("phenofed.following")

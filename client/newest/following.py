@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from client.audit.following import FollowingNote
-from client.relay.following import Follower
-from client.workspace.following import follow, held_documents
+from client.newest.judging import follow, held_documents
+from client.newest.looking import Follower
+from client.newest.noting import FollowingNote
 from common.transport.documents import Documents
 
 if TYPE_CHECKING:
