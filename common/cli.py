@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from common.errors import PhenofedError
+from common.help_text import refold
 from common.quiet import be_quiet
 from common.versions import SOFTWARE
 
@@ -45,6 +46,7 @@ def application() -> typer.Typer:
     app.callback(help=HELP)(_options)
     for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
         point.load()(app)
+    refold(app)
     return app
 
 

@@ -18,14 +18,14 @@ from tests.conftest import TINY
 SETS = [word for override in TINY for word in ("--set", override)]
 
 
-def phenofed(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def phenofed(*words: str, cwd: Path, columns: int = 200) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "from common.cli import main; main()", *words],
         capture_output=True,
         text=True,
         cwd=cwd,
         timeout=300,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"COLUMNS": str(columns), "NO_COLOR": "1", "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -108,6 +108,11 @@ def test_help_teaches_every_command(tmp_path: Path) -> None:
         told = phenofed(command, "--help", cwd=tmp_path)
         assert told.returncode == 0
         assert len(told.stdout) > 300
+
+
+def test_help_is_folded_by_the_terminal_alone(tmp_path: Path) -> None:
+    told = phenofed("poc", "chaos", "--help", cwd=tmp_path, columns=300).stdout
+    assert "drawn by the seed, and a run in which a message of each round is altered" in told
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from client.workspace.adoption import USUAL_FOLDER
+from client.workspace.adoption import adopted_release
+from client.workspace.workspace import Workspace
 from common.cohort import store
 from common.errors import RunError
-from common.releases.package import read_model
 from common.releases.release import Release
 
 WINDOW = 64
@@ -25,8 +25,16 @@ def certificate(workspace: Path) -> bytes:
 
 
 def release(workspace: Path) -> Release:
-    """The release that a hospital has adopted."""
-    return read_model(workspace / USUAL_FOLDER)
+    """The release that a hospital has adopted.
+
+    Raises:
+        RunError: it names no model.
+    """
+    hospital = Workspace(workspace)
+    model = hospital.policy().model
+    if model is None:
+        raise RunError(f"{workspace} names no model", remedy="see its policy.yaml")
+    return adopted_release(hospital, model)
 
 
 def crops_of(workspace: Path, patient: str) -> tuple[str, ...]:
