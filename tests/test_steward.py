@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +27,8 @@ class Ground:
         self.fails: Exception | None = None
         self.proposed: list[tuple[frozenset[str], bool]] = []
         self.learned = threading.Event()
+        self.participants: list[SimpleNamespace] = []
+        self.waiting: tuple[str, ...] = ()
 
     def present(self) -> set[str]:
         return self.others
@@ -42,6 +45,9 @@ class Ground:
     def stop(self) -> None:
         pass
 
+    def agreeing(self, names: frozenset[str]) -> set[str]:
+        return set(names)
+
     def propose(self, present: frozenset[str], *, everybody: bool) -> Ground:
         self.proposed.append((present, everybody))
         if self.fails is not None:
@@ -55,8 +61,14 @@ class Ground:
 def started():
     made: list[Steward] = []
 
-    def start(name: str, ground: Ground, allowed: Callable[[], bool] = lambda: True, turn: float = 0.2) -> Steward:
-        pace = {"settle": 0.02, "turn": turn, "retry": 0.02}
+    def start(
+        name: str,
+        ground: Ground,
+        allowed: Callable[[], bool] = lambda: True,
+        turn: float = 0.2,
+        grace: float = 300.0,
+    ) -> Steward:
+        pace = {"settle": 0.02, "turn": turn, "retry": 0.02, "grace": grace}
         made.append(Steward(name, ground, ground, ground, lambda: ground, allowed, **pace))  # type: ignore[arg-type]
         made[-1].start()
         return made[-1]
@@ -113,6 +125,26 @@ def test_what_is_newer_than_the_epoch_calls_for_one_with_everybody(started) -> N
     ground.opened_at -= 8 * 86400
     wait_until(lambda: len(ground.proposed) == 3)
     assert ground.proposed[-1] == (frozenset(PRESENT), False)
+
+
+def test_who_took_part_before_and_starts_anew_is_waited_for_in_the_first_epoch_of_a_release(started) -> None:
+    ground = Ground("beta", "gamma", "delta")
+    steward = started("alpha", ground, grace=3600.0)
+    wait_until(lambda: ground.current is not None)
+    ground.participants = [SimpleNamespace(name=name) for name in (*PRESENT, "stranger")]
+    ground.waiting = ("epsilon",)
+    ground.changed = ("release",)
+    wait_until(lambda: steward.last_refusal != "")
+    assert steward.last_refusal == "waiting for epsilon, up to 3600 s"
+    assert len(ground.proposed) == 1
+    ground.others.add("epsilon")
+    wait_until(lambda: len(ground.proposed) == 2)
+    assert ground.proposed[-1] == (frozenset({*PRESENT, "epsilon"}), True)
+    ground.others.discard("epsilon")
+    impatient = started("alpha", ground, grace=0.1)
+    ground.changed = ("release",)
+    wait_until(lambda: len(ground.proposed) > 2)
+    assert impatient.last_refusal in ("", "waiting for epsilon, up to 0 s")
 
 
 @pytest.mark.parametrize("error", [AgentError("not now"), ValueError("patient 17")])

@@ -27,8 +27,9 @@ class Presence(Protocol):
 class Steward:
     """Proposes an epoch where none is open, and a new one every ``days``.
 
-    A new roster, registry or release calls for an epoch too, once every silo that is present has it; after
-    ``grace`` seconds it opens without those that have not, where most have.
+    A new roster, registry or release calls for an epoch too, once every silo that is present has it, and all of the
+    epoch before are present: agents restart with a release, and who comes seconds late to its first epoch may have to
+    wait for the next release. After ``grace`` seconds it opens without them, where most are ready.
 
     Args:
         allowed: whether this silo's policy lets it take part.
@@ -97,6 +98,9 @@ class Steward:
                     continue
                 due_since = now if due_since is None else due_since
                 if now - due_since >= self._turn * sorted(present, key=str.encode).index(self._name):
+                    if not self._overdue() and now - due_since < self._grace and (away := self._away(present)):
+                        self._refused(f"waiting for {', '.join(away)}, up to {self._grace:.0f} s")
+                        continue
                     self._propose(present, since=due_since)
                     tried = time.monotonic()
             except PhenofedError as error:
@@ -124,6 +128,14 @@ class Steward:
     def _members(self) -> frozenset[str]:
         admits = self._standing().admits
         return frozenset({self._name, *(name for name in self._link.present() if admits(name))})
+
+    def _away(self, present: frozenset[str]) -> list[str]:
+        """Who is in the open epoch, is a member still, and is not connected."""
+        current, admits = self._epochs.current, self._standing().admits
+        if current is None:
+            return []
+        names = [*(card.name for card in current.epoch.participants), *current.epoch.waiting]
+        return sorted(name for name in names if name not in present and admits(name))
 
     def _overdue(self) -> bool:
         return self._epochs.current is None or time.time() - self._epochs.opened_at > self._seconds

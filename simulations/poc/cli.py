@@ -173,7 +173,9 @@ def story(
     scenario: Annotated[
         str, typer.Argument(metavar="SCENARIO", help="Whose patients and which network: demo or a scenario file.")
     ] = "demo",
-    rounds: Annotated[int, typer.Option(min=5, help="Rounds of the first run: faults take some of them.")] = 6,
+    rounds: Annotated[
+        int, typer.Option(min=5, help="Rounds of the first run: faults take some, the more the faster they are.")
+    ] = 10,
     overrides: Overrides = None,
 ) -> None:
     """Play a consortium's whole story by the commands of its people, and write it down as FOLDER/story.md.
