@@ -27,9 +27,9 @@ class Presence(Protocol):
 class Steward:
     """Proposes an epoch where none is open, and a new one every ``days``.
 
-    A new roster, registry or release calls for an epoch too, once every silo that is present has it, and all of the
-    epoch before are present: agents restart with a release, and who comes seconds late to its first epoch may have to
-    wait for the next release. After ``grace`` seconds it opens without them, where most are ready.
+    A new roster, registry or release calls for an epoch too, once every silo that is present has it, and all of
+    the epoch before are present: agents restart with a release, and who comes seconds late to its first epoch may
+    have to wait for the next release. After ``grace`` seconds it opens without them, where most are ready.
 
     Args:
         allowed: whether this silo's policy lets it take part.
