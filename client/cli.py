@@ -168,7 +168,7 @@ def labels(
         typer.Option("--map", metavar="LABEL=KEY", help="Map an own label to a key of the registry; repeatable."),
     ] = None,
 ) -> None:
-    """List the labels of the silo's patients and the registry's rows that they belong to.
+    """List the labels of the silo's patients and the registry's rows that they belong to, unmapped ones first.
 
     A label is found by itself or by its OMIM, ORPHA or MONDO identifiers. What stays unmapped is in no gallery:
     map it, or ask the operator to add it to the registry.
@@ -188,7 +188,7 @@ def labels(
     cohort = store.load(workspace.cohort_folder).cohort
     found = map_labels(registry, cohort.syndromes, chosen)
     rows = []
-    for syndrome in cohort.syndromes:
+    for syndrome in sorted(cohort.syndromes, key=lambda syndrome: syndrome.key in found.rows):
         count = sum(patient.syndrome == syndrome.key for patient in cohort.patients)
         row = found.rows.get(syndrome.key)
         known = ("unmapped", "") if row is None else (registry.entries[row].key, registry.entries[row].name)

@@ -166,4 +166,6 @@ class Stage:
         self._keep()
 
     def _keep(self) -> None:
-        write_text(self.folder / TRANSCRIPT, "\n".join(self._lines) + "\n")
+        # Commands that say nothing follow each other in one block.
+        text = re.sub(r"(?m)^(\$ .*)\n```\n\n```\n(?=\$ )", r"\1\n", "\n".join(self._lines))
+        write_text(self.folder / TRANSCRIPT, text + "\n")

@@ -94,7 +94,7 @@ def join_four_hospitals(story: Story) -> None:
         join(story, hospital)
     hospital, label, key = story.desks.own_label
     stage.tell(f"{hospital} has a name of its own for a syndrome, which no other hospital knows.")
-    shown = stage.phenofed("silo", "labels", hospital, lines=60)
+    shown = stage.phenofed("silo", "labels", hospital, lines=7)
     stage.check(f"{hospital} is told that a label of its own is in no gallery yet", label in shown)
     stage.phenofed("silo", "labels", hospital, "--map", f"{label}={story.registry_key(key)}", lines=0)
 
