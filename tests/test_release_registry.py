@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -280,6 +281,29 @@ def test_a_run_of_the_coordinator_is_published_with_its_plan_and_its_silos_sizes
     assert "| alpha | 40 | 80 | not recorded |" in card
     assert "1 without enough valid updates changed nothing" in card
     assert "stayed in their hospitals" in card
+
+
+def test_figures_measured_elsewhere_stand_on_the_card_with_their_source(published, led, tmp_path):
+    registry, figures = tmp_path / "registry", tmp_path / "held-out.json"
+    shutil.copytree(published / "registry", registry)
+    found = {
+        "schema": 1,
+        "scorer": "prototypes",
+        "metrics": {"federated": {"F/F": {"classes": 94, "top1": 0.399, "top10": 0.811}}},
+        "intervals": {"federated": {"F/F": {"top1": [0.352, 0.44]}}},
+    }
+    figures.write_text(json.dumps(found))
+    done("publish", registry, led[0], "--figures", figures)
+    card = done("show", registry, 2)
+    assert "39.9 (35.2 to 44.0)" in card
+    assert f"held-out.json, SHA-256 `{common.storage.sha256_file(figures)}`" in card
+    for wrong in ("{", "[]", json.dumps({**found, "metrics": {}}), json.dumps({**found, "schema": 2}), "\0"):
+        figures.write_text(wrong)
+        error = run("publish", published / "registry", led[0], "--figures", figures).exception
+        assert isinstance(error, RunError), wrong
+        assert error.remedy
+    missing = run("publish", published / "registry", led[0], "--figures", tmp_path / "none.json").exception
+    assert isinstance(missing, RunError)
 
 
 def test_a_run_whose_plan_or_model_was_exchanged_is_not_published(published, led, tmp_path):

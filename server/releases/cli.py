@@ -130,29 +130,35 @@ def publish(
     plan: Annotated[
         str | None, typer.Option(metavar="SHA256", help="The training plan that silos approved.")
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Accuracies for the card, laid out as a simulation's results.json."),
+    ] = None,
     key_file: KeyFileOption = None,
 ) -> None:
     """Sign a run's federated model with its model card, as a candidate; publishing it again changes nothing.
 
-    The card is made from what the run knows of itself; plan and parent are those of a coordinator's plan. Read it
-    (phenofed release show) before you promote.
+    The card is made from what the run knows of itself; plan and parent are those of a coordinator's plan. A
+    coordinator has no patients to measure on: figures come by --figures, or the card says that none are recorded.
+    Read it (phenofed release show) before you promote.
 
     Example: phenofed release publish releases runs/demo --name "demo model"
     """
     from common.consortium.console import say
     from common.consortium.unlocking import find_secret
     from server.releases import publishing
-    from server.releases.finished_run import read_run
+    from server.releases.finished_run import read_run, with_figures
     from server.releases.key import open_key
 
     registry = _registry(folder)
     begun = registry.find(parent).id if parent else None
     finished = read_run(run)
+    facts = finished.facts if figures is None else with_figures(finished.facts, figures)
     secret = find_secret(key_file or registry.about.key_file, whose="the release key")
     listed = publishing.publish(
         registry,
         finished.model,
-        finished.facts,
+        facts,
         open_key(folder, secret),
         name=name,
         parent=begun or finished.parent,

@@ -69,13 +69,7 @@ def read_facts(run: Path) -> CardFacts:
     if not path.is_file():
         return CardFacts(people=_people(run))
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_RESULTS + 1)
-        if len(content) > _MAX_RESULTS:
-            raise ValueError("too large")
-        results = json.loads(content)
-        if results["schema"] != 1:
-            raise RunError(f"{path} is of schema {results['schema']!r}, not 1", remedy="update phenofed")
+        results = _results(path)
         training = results.get("training", {}).get(MODEL, {})
         return CardFacts(
             data=_KINDS.get(results.get("scenario", {}).get("cohort", {}).get("kind"), ""),
@@ -89,6 +83,37 @@ def read_facts(run: Path) -> CardFacts:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged", remedy="repeat the run, or remove the file") from error
+
+
+def with_figures(facts: CardFacts, path: Path) -> CardFacts:
+    """Facts with figures that were measured elsewhere, as a run's results.json holds them.
+
+    Raises:
+        RunError: the file is damaged, of another schema, or has no figures.
+    """
+    try:
+        results = _results(path)
+        figures = tuple(_figures(results["metrics"], results.get("intervals", {})))
+        if not figures:
+            raise ValueError("no figures")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} has no figures that can be read",
+            remedy="give schema, scorer, metrics and intervals as in results.json, see docs/files.md",
+        ) from error
+    sources = {**facts.sources, path.name: sha256_file(path)}
+    return replace(facts, scorer=str(results.get("scorer") or ""), figures=figures, sources=sources)
+
+
+def _results(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = file.read(_MAX_RESULTS + 1)
+    if len(content) > _MAX_RESULTS:
+        raise ValueError("too large")
+    results: dict[str, Any] = json.loads(content)
+    if results["schema"] != 1:
+        raise RunError(f"{path} is of schema {results['schema']!r}, not 1", remedy="update phenofed")
+    return results
 
 
 def _model(folder: Path, command: str) -> Release:
