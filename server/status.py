@@ -95,7 +95,10 @@ def _silos(silos: list[SiloTraffic]) -> Table:
 
 
 def _runs(runs: list[RunStanding]) -> Table:
-    table = Table("run", "plan", "round", "how it stands", "since (UTC)", "counted last", "did not, and why")
+    table = Table()
+    for column in ("run", "plan", "round", "how it stands", "since (UTC)", "counted last", "did not, and why"):
+        # A command to type is shown whole, however narrow the terminal is.
+        table.add_column(column, overflow="fold", no_wrap=column in ("run", "plan", "round"))
     for run in runs:
         counted = sorted(run.last.losses) if run.last else []
         excluded = sorted(run.last.excluded.items()) if run.last else []

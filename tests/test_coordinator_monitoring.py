@@ -87,9 +87,9 @@ def watched(run: LedRun, echo: Callable[[str], None] = lambda line: None) -> Ite
         yield watch
 
 
-def shown(path: Path) -> str:
+def shown(path: Path, *, width: int = 400) -> str:
     output = io.StringIO()
-    Console(file=output, width=400).print(status.drawn(status.overview(path)))
+    Console(file=output, width=width).print(status.drawn(status.overview(path)))
     return output.getvalue()
 
 
@@ -212,6 +212,8 @@ def test_a_process_that_leads_is_seen_and_one_that_was_killed_is_told_from_it(ru
     told = f"ended without saying so after round 0: phenofed coordinator resume {run.path}"
     with pytest.raises(RunError, match="ended without saying so"):
         status.check(run.path)
+    narrow = "".join(line.split("│")[4].strip() for line in shown(relay, width=80).splitlines() if "│" in line)
+    assert narrow.replace(" ", "") == told.replace(" ", ""), "however narrow the terminal"
     result = phenofed("coordinator", "status", relay)
     assert told.split(":")[0] in " ".join(result.stdout.split())
     assert isinstance(result.exception, RelayError), "the relay does not run, and that is said after the runs"

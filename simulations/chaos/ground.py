@@ -14,12 +14,14 @@ from pathlib import Path
 
 import yaml
 
+from client.local.door import call
 from client.plans.deciding import NODE, approve_plan
 from client.plans.shelf import PlanShelf
 from client.training.node import read_node
 from client.workspace.workspace import Workspace
 from common.consortium.fields import split_address
 from common.consortium.unlocking import find_secret
+from common.errors import PhenofedError
 from common.storage import sha256_file, write_text
 from deploy.folder import ConsortiumFolder
 from deploy.plans import read_draft, sign
@@ -122,6 +124,17 @@ class Ground:
     def wait_until_ranking(self, seconds: float = 180.0) -> None:
         """Until every agent is connected and a gallery epoch is open."""
         running.wait_until_ranking(self.place, self.silos, seconds=seconds)
+
+    def rank(self, silo: str) -> tuple[int, str]:
+        """Rank a new patient from a silo: how many hospitals answered, and what was said."""
+        picture = sorted(self.place.probes.glob("*.png"))[0].read_bytes()
+        values = {"patients": [["new", 1]], "top": 5, "keep": False, "aligned": True}
+        try:
+            answer = call(self.spaces[silo].socket_path, "rank", values, [picture])
+        except PhenofedError as error:
+            return 0, error.what
+        silos = answer["lists"][0]["silos"]
+        return len(silos), f"answered by {len(silos)} of {len(self.silos)}"
 
     def pid(self, name: str) -> int:
         """The number of the relay's or an agent's process."""

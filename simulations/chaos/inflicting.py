@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from client.local.door import call
-from common.errors import PhenofedError
 from simulations.chaos.faults import DISHONEST
 from simulations.chaos.front import Passage
 from simulations.chaos.trial import Happened, Trial, since
@@ -118,7 +116,7 @@ def _relay_killed_now(trial: Trial, happened: Happened, silo: str) -> None:
     ground.wait_until_ranking()
     sent, said = ground.network.sent, []
     before = len(sent.get(("relay", silo), b""))
-    asking = threading.Thread(target=lambda: said.append(_rank(trial, silo)), daemon=True)
+    asking = threading.Thread(target=lambda: said.append(ground.rank(silo)), daemon=True)
     asking.start()
     trial.wait(lambda: len(sent.get(("relay", silo), b"")) > before + _QUERY_BYTES, "no query is sent", 60)
     happened.at, happened.silos = time.monotonic(), (silo,)
@@ -130,20 +128,8 @@ def _relay_killed_now(trial: Trial, happened: Happened, silo: str) -> None:
     if not said:
         happened.failed = f"the query did not end within {RANK_SECONDS:.0f} s"
         return
-    trial.wait(lambda: _rank(trial, silo)[0] == len(ground.silos), "nobody ranks again", RANK_SECONDS)
+    trial.wait(lambda: ground.rank(silo)[0] == len(ground.silos), "nobody ranks again", RANK_SECONDS)
     happened.recovery = since(happened.at)
-
-
-def _rank(trial: Trial, silo: str) -> tuple[int, str]:
-    """How many silos answered, and what was said."""
-    picture = sorted(trial.ground.place.probes.glob("*.png"))[0].read_bytes()
-    values = {"patients": [["new", 1]], "top": 5, "keep": False, "aligned": True}
-    try:
-        answer = call(trial.ground.spaces[silo].socket_path, "rank", values, [picture])
-    except PhenofedError as error:
-        return 0, error.what
-    silos = answer["lists"][0]["silos"]
-    return len(silos), f"answered by {len(silos)} of {len(trial.ground.silos)}"
 
 
 def _straggler(trial: Trial, happened: Happened) -> None:

@@ -26,7 +26,7 @@ from simulations.chaos.scan import Secret, Windows
 from simulations.chaos.secrets import named_in, names_of, secrets_of
 from simulations.chaos.trial import Happened, Trial, settle
 
-_RELAY_CONTROL = b"epoch.newest"
+_RELAY_CONTROL = b"query"
 
 
 def play(
@@ -63,7 +63,7 @@ def play(
                 settle(trial, item)
     except PhenofedError as error:
         problems.append(str(error))
-    ground.start()
+    problems += _ranked_after(ground)
     last = trial.coordinator.checkpoint()
     return SeedResult(
         seed=seed,
@@ -85,6 +85,17 @@ def play(
         problems=tuple(problems),
         **_looked_at(ground, trial, last, work),
     )
+
+
+def _ranked_after(ground: Ground) -> list[str]:
+    """What keeps a hospital from ranking a new patient over all others when everything is over."""
+    ground.start()
+    try:
+        ground.wait_until_ranking()
+    except PhenofedError as error:
+        return [str(error)]
+    answered, said = ground.rank(ground.silos[0])
+    return [] if answered == len(ground.silos) else [f"nobody ranks afterwards: {said}"]
 
 
 def _looked_at(ground: Ground, trial: Trial, last: Checkpoint | None, work: Path) -> dict[str, Any]:
