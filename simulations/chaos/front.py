@@ -37,6 +37,10 @@ class Network:
         done: Future[Answer] = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
         return done.result(30)
 
+    def record(self, front: str, silo: str, block: bytes) -> None:
+        """Keep what a silo sends through a front; a connection may outlive what is forgotten."""
+        self.sent.setdefault((front, silo), bytearray()).extend(block)
+
     def forget(self) -> None:
         """Drop what was recorded."""
         self.sent.clear()
@@ -141,7 +145,7 @@ class Passage:
         """Until either side ends."""
         with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
             sender, context = self._front.onward(self._writer.get_extra_info("ssl_object"))
-            self._sent = self._front.network.sent.setdefault((self._front.name, sender), bytearray())
+            self._sender = sender
             self._context = context
             reader, self._onward = await _connect(self._front.server, context)
             ways = [asyncio.ensure_future(self._up()), asyncio.ensure_future(self._down(reader))]
@@ -166,7 +170,7 @@ class Passage:
     async def _up(self) -> None:
         assert self._onward is not None
         while block := await self._reader.read(BLOCK):
-            self._sent += block
+            self._front.network.record(self._front.name, self._sender, block)
             self.request += block
             if self._front.tap is not None:
                 changed = self._front.tap(self, block)
