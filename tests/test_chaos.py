@@ -5,7 +5,11 @@ The longest of all tests: about 80 s on two idle cores. ``make chaos`` runs twen
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import ssl
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -15,9 +19,13 @@ import pytest
 from simulations.chaos.campaign import run_seeds
 from simulations.chaos.disk import Disk
 from simulations.chaos.faults import MESSAGE_FAULTS, PROCESS_FAULTS, drawn
+from simulations.chaos.front import Front, Network
 from simulations.chaos.results import SeedResult
 from simulations.chaos.scan import Secret, Windows
 from simulations.chaos.table import goals_missed, markdown
+from simulations.poc.founding import free_port
+from tests.agents import wait_until
+from tests.tls_files import Authority
 
 CUT = ("coordinator killed before checkpoint", "dishonest node")
 SPARSE = np.random.default_rng(0)
@@ -54,6 +62,51 @@ def test_the_scan_finds_any_48_bytes_wherever_they_stand_and_in_base64() -> None
     assert windows.found_in(noise) == {}
     assert windows.found_in(noise + secret[101:164] + noise) == {"pixels": 32}
     assert windows.found_in(noise + base64.b64encode(secret[96:192]))["pixels (Base64)"] >= 32
+
+
+def test_a_front_records_a_connection_on_after_what_was_recorded_is_forgotten(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    files = authority.relay()
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(files.certificate, files.key)
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_echo, args=(listening, shown), daemon=True).start()
+        network, port = Network(), free_port()
+        try:
+            Front(network, "relay", port, listening.getsockname()[1], shown=shown, onward=lambda _: ("a", trusted))
+            wait_until(lambda: _reachable(port))
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+                trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+            ):
+                for content in (b"before", b"after"):
+                    network.forget()
+                    connection.sendall(content)
+                    assert connection.recv(100) == content
+                    assert network.sent == {("relay", "a"): bytearray(content)}
+        finally:
+            network.close()
+
+
+def _echo(listening: socket.socket, shown: ssl.SSLContext) -> None:
+    while True:
+        try:
+            plain, _ = listening.accept()
+        except OSError:
+            return
+        # The front looks whether anybody listens, and leaves again.
+        with plain, contextlib.suppress(OSError), shown.wrap_socket(plain, server_side=True) as connection:
+            while content := connection.recv(100):
+                connection.sendall(content)
+
+
+def _reachable(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_even_backgrounds_are_no_secrets() -> None:

@@ -104,17 +104,23 @@ class Front:
         self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
-        while True:
-            there = await _answers(self.server)
-            if there and not self._cut and self._listener is None:
-                # The port may still be taken by connections that just broke.
-                with suppress(OSError):
-                    self._listener = await asyncio.start_server(
-                        self._pass, "127.0.0.1", self.port, ssl=self.shown, reuse_address=True
-                    )
-            elif not there and self._listener is not None:
-                await self._shut()
-            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            while True:
+                await self._follow_server()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            await self._shut()
+
+    async def _follow_server(self) -> None:
+        there = await _answers(self.server)
+        if there and not self._cut and self._listener is None:
+            # The port may still be taken by connections that just broke.
+            with suppress(OSError):
+                self._listener = await asyncio.start_server(
+                    self._pass, "127.0.0.1", self.port, ssl=self.shown, reuse_address=True
+                )
+        elif not there and self._listener is not None:
+            await self._shut()
 
     async def _shut(self) -> None:
         if self._listener is not None:
