@@ -47,11 +47,15 @@ def clean_environment(home: Path, *, proxy: str | None = None) -> dict[str, str]
 
 @contextmanager
 def child(
-    command: Sequence[str], *, folder: Path, name: str, environment: Mapping[str, str]
+    command: Sequence[str], *, folder: Path, name: str, environment: Mapping[str, str], program: str | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """``command`` running in ``folder``, which must exist; what it says is appended to ``NAME.log`` there."""
+    """``command`` running in ``folder``, which must exist; what it says is appended to ``NAME.log`` there.
+
+    Args:
+        program: the word by which ``end_former`` knows the command; by default the first.
+    """
     number = folder / f"{name}.pid"
-    end_former(number, command[0])
+    end_former(number, program or command[0])
     with (folder / f"{name}.log").open("ab") as said:
         process = subprocess.Popen(
             command,
@@ -78,7 +82,7 @@ def end_former(number: Path, program: str) -> None:
     What it had started and left behind ends too.
 
     Args:
-        program: what the child runs, the first word of its command.
+        program: a word of the child's command that no other process has.
     """
     try:
         pid, folder = int(number.read_text()), number.parent.resolve()

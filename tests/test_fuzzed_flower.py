@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIG
 from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 
-from common.children import child, clean_environment, tool
+from common.children import child, clean_environment
 from server.training.led_run import LedRun, begin_run
 from server.training.superlink import SuperLink, superlink
 from simulations.weights import THIN
 from tests.agents import wait_until
 from tests.hostile_bytes import Hostile, count
+from tests.tls_files import Authority
 from tests.training_hospitals import NAMES, approve, found_trainers, free_port, sign_plan
 from tests.unharmed import bounded
 
@@ -148,10 +150,24 @@ def test_no_stranger_becomes_a_node_or_touches_a_run(led: Led) -> None:
     assert led.state == before
 
 
+def test_a_node_ends_over_a_certificate_that_does_not_verify_so_that_it_is_started_anew(
+    led: Led, tmp_path: Path
+) -> None:
+    Authority(tmp_path)
+    command = [
+        *(sys.executable, "-P", "-m", "client.training.flower_node"),
+        *("--root-certificates", str(tmp_path / "ca.pem"), "--superlink", f"127.0.0.1:{led.port}"),
+        *("--auth-supernode-private-key", str(led.node_key_file), "--port", str(free_port())),
+    ]
+    with child(command, folder=tmp_path, name="node", environment=clean_environment(tmp_path)) as node:
+        assert node.wait(60) == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in (tmp_path / "node.log").read_text()
+
+
 def test_nothing_on_this_machine_makes_a_node_answer_or_end(led: Led, tmp_path: Path) -> None:
     hostile, port = Hostile(11), free_port()
     command = [
-        tool("flower-supernode"),
+        *(sys.executable, "-P", "-m", "client.training.flower_node"),
         *("--root-certificates", str(led.run.relay.ca.resolve()), "--superlink", f"127.0.0.1:{led.port}"),
         *("--auth-supernode-private-key", str(led.node_key_file), "--port", str(port)),
     ]

@@ -22,7 +22,10 @@ ONLY_IN = {
     "tenseal": ("common/encryption/",),
     "opacus": ("common/privacy/",),
     "grpc": ("server/relay/", "client/relay/"),
-    "flwr": ("client/app.py", "server/app.py", "server/rounds.py", "simulations/engines/", "common/records.py"),
+    "flwr": (
+        *("client/app.py", "client/training/flower_node.py", "server/app.py", "server/rounds.py"),
+        *("simulations/engines/", "common/records.py"),
+    ),
 }
 
 

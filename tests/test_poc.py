@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from common.children import tool
 from common.errors import ConfigError, RunError
 from simulations.poc import processes
 from simulations.poc.folder import TrialFolder
@@ -135,7 +134,7 @@ def test_an_interrupted_start_leaves_nothing_running(trial: TrialFolder) -> None
 def test_a_flower_node_that_a_killed_agent_left_behind_ends_with_the_trial(trial: TrialFolder) -> None:
     home = trial.workspace("silo-2") / "node" / "flower"
     home.mkdir(parents=True)
-    waiting = [sys.executable, "-c", "input()", tool("flower-supernode")]
+    waiting = [sys.executable, "-c", "input()", "client.training.flower_node"]
     with subprocess.Popen(waiting, cwd=home, stdin=subprocess.PIPE, start_new_session=True) as node:
         (home / "node.pid").write_text(f"{node.pid}\n")
         processes.write(trial.processes, [Process("silo-2", 1, "before this boot")])

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import datetime
 import logging
+import random
 import socket
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -22,15 +25,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import ValidationError
 
 from client.training.forwarding import SOCKET
-from common.children import child, clean_environment, tool
+from common.children import child, clean_environment, end_former
 from common.config import Settings
 from common.consortium.fields import Address, split_address
 from common.errors import AgentError
 from common.storage import write_bytes, write_text
+from common.transport.backoff import Backoff
 from common.versions import refuse_newer
 
 LOG = logging.getLogger("phenofed.node")
 LOOK_SECONDS = 1.0
+STEADY_SECONDS = 60.0
+"""A node that ran so long is started anew at once when it ends."""
+_PROGRAM = "client.training.flower_node"
 
 
 class NodeSettings(Settings):
@@ -78,28 +85,40 @@ def read_node(folder: Path) -> NodeSettings:
 def serve(folder: Path, stop: threading.Event) -> None:
     """Keep the node running until ``stop``, or until the day after its last plan.
 
-    A coordinator that is away is looked for each second; a node that ends is started anew.
+    A coordinator that is away is looked for each second. A node that ends is started anew: at once, and less often
+    where it ends soon each time, as over a certificate that is not valid.
 
     Raises:
         AgentError: the folder holds no node.
     """
+    backoff = Backoff(random.SystemRandom(), first=LOOK_SECONDS, ceiling=15.0)
     while not stop.is_set():
         settings = read_node(folder)
         if datetime.date.today() > settings.until:
             LOG.info("the last plan ended on %s", settings.until)
             return
-        if settings.proxy is not None or _answers(settings.superlink):
-            _run(folder, settings, stop)
+        began = time.monotonic()
+        ran = settings.proxy is not None or _answers(settings.superlink)
+        if ran and _run(folder, settings, stop) is not None and time.monotonic() - began < STEADY_SECONDS:
+            stop.wait(backoff.next())
+            continue
+        backoff.reset()
         stop.wait(LOOK_SECONDS)
 
 
-def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> None:
+def end_left(folder: Path) -> None:
+    """End the node of this folder that a killed agent left behind."""
+    end_former(folder / "flower" / "node.pid", _PROGRAM)
+
+
+def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> int | None:
+    """Run the node; its exit code, or None where it was ended."""
     home = folder / "flower"
     home.mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [
-        tool("flower-supernode"),
+        *(sys.executable, "-P", "-m", _PROGRAM),
         *("--root-certificates", str(folder / "ca.pem")),
         *("--superlink", settings.superlink),
         *("--auth-supernode-private-key", str(folder / "node.key")),
@@ -107,11 +126,12 @@ def _run(folder: Path, settings: NodeSettings, stop: threading.Event) -> None:
     ]
     environment = clean_environment(home, proxy=settings.proxy) | {SOCKET: str(settings.agent)}
     authority = (folder / "ca.pem").read_bytes()
-    with child(command, folder=home, name="node", environment=environment) as node:
+    with child(command, folder=home, name="node", environment=environment, program=_PROGRAM) as node:
         while node.poll() is None and not stop.wait(LOOK_SECONDS):
             renewed = (folder / "ca.pem").read_bytes() != authority
             if renewed or datetime.date.today() > settings.until or read_node(folder) != settings:
-                return
+                return None
+        return node.poll()
 
 
 def _answers(address: str) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from client.local.door import call
+from client.plans.deciding import NODE
+from client.training.node import end_left
 from client.workspace.workspace import Workspace
-from common.children import end_former, tool
 from common.errors import AgentError, PhenofedError, RunError
 from simulations.poc import processes
 from simulations.poc.folder import TrialFolder
@@ -56,7 +57,7 @@ def stop(folder: TrialFolder) -> tuple[list[str], list[str]]:
     ended = processes.end(known[::-1])
     for process in known:
         # An agent that was killed could not end its Flower node.
-        end_former(folder.workspace(process.name) / "node" / "flower" / "node.pid", tool("flower-supernode"))
+        end_left(folder.workspace(process.name) / NODE)
     folder.processes.unlink(missing_ok=True)
     return ended, [process.name for process in known if process.name not in ended]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common.children import end_former, tool
+from client.plans.deciding import NODE
+from client.training.node import end_left
 from common.models.specs import PRESETS, Normalisation
 from common.storage import sha256_file, write_text
 from simulations.poc.founding import free_port
@@ -145,7 +146,7 @@ def train_through_faults(story: Story) -> None:
         "The third hospital's machine loses power in the middle of a round: agent and Flower node are gone."
     )
     stage.kill(FIRST[2])
-    end_former(stage.folder / FIRST[2] / "node" / "flower" / "node.pid", tool("flower-supernode"))
+    end_left(stage.folder / FIRST[2] / NODE)
     stage.until("a round goes on without it", lambda: told.without(FIRST[2]) > 0, DEADLINE)
     stage.tell(f"`{told.line_without(FIRST[2])}`")
     stage.check("the round went on with the others, and says who is missing and why", told.done > before)
