@@ -36,6 +36,8 @@ MOST_DISCARDED_IN_A_ROW = 3
 POLL_SECONDS = 0.02
 NEWCOMER_SECONDS = 10.0
 """How long a round's beginning waits for who is new."""
+QUORUM_SECONDS, ASK_SECONDS = 120.0, 2.0
+"""How long a round waits for nodes that are away, after one that lacked its quorum; how often they are asked."""
 
 OnRound = Callable[[Checkpoint], None]
 
@@ -66,6 +68,8 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     find_silos(grid, run, attendance)
     while checkpoint.round < run.rounds:
         attendance.look_at_roster()
+        if checkpoint.history and checkpoint.history[-1].discarded:
+            _wait_for_quorum(grid, run, attendance)
         if len(attendance.nodes) < len(run.silos):
             _introduce(grid, run, attendance, seconds=min(NEWCOMER_SECONDS, run.deadline_s))
         checkpoint = _round(grid, run, attendance, checkpoint)
@@ -99,6 +103,37 @@ def _introduce(grid: Grid, run: Coordination, attendance: Attendance, *, seconds
     apart = run.fetched_apart
     for node, reply in _ask(grid, "query.describe", nodes, content, seconds=seconds, apart=apart):
         attendance.hear(node, _description(reply))
+
+
+def _wait_for_quorum(grid: Grid, run: Coordination, attendance: Attendance) -> None:
+    """Wait until a quorum of silos answers again, with whatever.
+
+    A discarded round is one of the plan's rounds, and Flower holds a node that is gone to be there for 50 seconds:
+    the next rounds would be lost with it.
+    """
+    end = time.monotonic() + QUORUM_SECONDS
+    there: set[str] = set()
+
+    def missing() -> int:
+        return min(max(2, run.quorum), len(attendance.nodes)) - len(there)
+
+    round_log.waiting(run.run, sorted(attendance.nodes))
+    while missing() > 0 and time.monotonic() < end:
+        # Each question starts a process at its node: one that is still on its way is not asked twice.
+        silo_of = {node: silo for silo, node in attendance.nodes.items() if silo not in there}
+        asked = _ask(
+            grid,
+            "query.describe",
+            silo_of,
+            lambda node: attendance.question(node).to_record(),
+            seconds=end - time.monotonic(),
+            apart=run.fetched_apart,
+        )
+        for node, reply in asked:
+            there |= set() if reply.has_error() else {silo_of[node]}
+            if missing() <= 0:
+                return
+        time.sleep(ASK_SECONDS)
 
 
 def _round(grid: Grid, run: Coordination, attendance: Attendance, before: Checkpoint) -> Checkpoint:

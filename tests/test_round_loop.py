@@ -212,3 +212,53 @@ def test_a_silo_that_comes_later_or_fails_at_first_takes_part_from_then_on(
     last = run_rounds(grid, coordination(tmp_path, deadline_s=0.3))
     assert [sorted(summary.losses) for summary in last.history] == [["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
     assert last.history[0].excluded == {"c": "not connected"}
+
+
+def test_after_a_round_without_its_quorum_the_next_waits_until_enough_silos_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rounds.ASK_SECONDS", 0.0)
+
+    class Away(FakeSilo):
+        """Gone in the first round; away still for the next three questions."""
+
+        questions = 0
+
+        def describe(self, question: Question) -> SiloDescription | Refusal:
+            self.questions += 1
+            if 1 in self.asked and self.questions < 5:
+                raise RunError("the machine starts", remedy="wait")
+            return super().describe(question)
+
+        def train(self, request: TrainRequest) -> Update | Refusal:
+            update = super().train(request)
+            if request.round == 1 or self.questions < 5:
+                raise RunError("gone", remedy="wait")
+            return update
+
+    silos = {"a": FakeSilo("a"), "b": Away("b"), "c": Away("c")}
+    last = lead(coordination(tmp_path, quorum=3), silos)
+    assert [summary.discarded for summary in last.history] == [True, False, False]
+    assert silos["b"].asked == silos["c"].asked == [1, 2, 3]
+    assert isinstance(silos["b"], Away)
+    assert silos["b"].questions == 5
+
+
+def test_silos_that_never_return_do_not_hold_a_run_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rounds.ASK_SECONDS", 0.0)
+    monkeypatch.setattr("server.rounds.QUORUM_SECONDS", 0.2)
+
+    class Gone(FakeSilo):
+        def describe(self, question: Question) -> SiloDescription | Refusal:
+            if self.asked:
+                raise RunError("gone", remedy="wait")
+            return super().describe(question)
+
+        def train(self, request: TrainRequest) -> Update | Refusal:
+            super().train(request)
+            raise RunError("gone", remedy="wait")
+
+    with pytest.raises(TrainingError, match="3 rounds in a row"):
+        lead(coordination(tmp_path, quorum=3), {"a": FakeSilo("a"), "b": Gone("b"), "c": Gone("c")})

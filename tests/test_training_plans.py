@@ -6,6 +6,7 @@ import datetime
 import grp
 import json
 import os
+import random
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.local.door import LocalServer
 from client.plans.shelf import PlanShelf
-from client.training.node import NodeSettings, equip, read_node
+from client.training.node import NodeSettings, Pauses, equip, read_node
 from common.children import child, clean_environment
 from common.config import parse
 from common.consortium.approval import read_approval, write_approval
@@ -273,6 +274,18 @@ def test_what_a_killed_parent_left_running_is_ended_before_another_starts(tmp_pa
         assert first.wait(10) != 0
         assert second.poll() is None
     assert second.poll() is not None
+
+
+def test_a_node_that_ends_at_once_is_tried_each_second_at_first_and_less_often_then() -> None:
+    pauses = Pauses(random.Random(1))
+    soon = [pauses.after(1, 3.0) for _ in range(30)]
+    assert set(soon) == {1.0}, "for two minutes, while Flower may hold its predecessor to be there"
+    later = [pauses.after(1, 3.0) for _ in range(12)]
+    assert later[0] <= 1.0
+    assert 30 <= min(later[-3:]) <= max(later) <= 60
+    assert pauses.after(None, 3.0) == 1.0, "the coordinator is away, or the node was ended"
+    assert pauses.after(1, 3.0) == 1.0
+    assert pauses.after(1, 200.0) == 1.0
 
 
 def test_a_new_member_is_in_no_plan_that_was_signed_before(folder: Path) -> None:

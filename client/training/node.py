@@ -35,8 +35,7 @@ from common.versions import refuse_newer
 
 LOG = logging.getLogger("phenofed.node")
 LOOK_SECONDS = 1.0
-STEADY_SECONDS = 60.0
-"""A node that ran so long is started anew at once when it ends."""
+SOON_SECONDS, MOST_SECONDS = 120.0, 60.0
 _PROGRAM = "client.training.flower_node"
 
 
@@ -91,19 +90,39 @@ def serve(folder: Path, stop: threading.Event) -> None:
     Raises:
         AgentError: the folder holds no node.
     """
-    backoff = Backoff(random.SystemRandom(), first=LOOK_SECONDS, ceiling=15.0)
+    pauses = Pauses(random.SystemRandom())
     while not stop.is_set():
         settings = read_node(folder)
         if datetime.date.today() > settings.until:
             LOG.info("the last plan ended on %s", settings.until)
             return
-        began = time.monotonic()
-        ran = settings.proxy is not None or _answers(settings.superlink)
-        if ran and _run(folder, settings, stop) is not None and time.monotonic() - began < STEADY_SECONDS:
-            stop.wait(backoff.next())
-            continue
-        backoff.reset()
-        stop.wait(LOOK_SECONDS)
+        began, code = time.monotonic(), None
+        if settings.proxy is not None or _answers(settings.superlink):
+            code = _run(folder, settings, stop)
+        stop.wait(pauses.after(code, time.monotonic() - began))
+
+
+class Pauses:
+    """How long to wait before the node is started again.
+
+    Flower holds a killed node to be there for 50 seconds, and refuses its successor, which is tried each second.
+    One that ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less and less
+    often, each ``MOST_SECONDS`` at least.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._backoff = Backoff(rng, first=LOOK_SECONDS, ceiling=MOST_SECONDS)
+        self._failing = 0.0
+
+    def after(self, code: int | None, seconds: float) -> float:
+        """Seconds to wait after a node that ran for ``seconds``; ``code``: None where it did not end by itself."""
+        if code is None or seconds >= SOON_SECONDS:
+            self._failing = 0.0
+            self._backoff.reset()
+            return LOOK_SECONDS
+        pause = LOOK_SECONDS if self._failing < SOON_SECONDS else self._backoff.next()
+        self._failing += seconds + pause
+        return pause
 
 
 def end_left(folder: Path) -> None:

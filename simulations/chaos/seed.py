@@ -41,7 +41,7 @@ def play(
     """Everything of one seed; relay and agents run when it begins, and when it ends.
 
     Args:
-        faults: of processes, one a round; a last round without follows, or two after the loss of a quorum.
+        faults: of processes, one a round; a last round without follows.
         kept: updates of each silo in earlier seeds; this seed's are added.
     """
     began, problems = time.monotonic(), []
@@ -51,9 +51,7 @@ def play(
     say(f"  {len(messages)} altered messages: {'equal to the bit' if messages_equal else 'NOT EQUAL'}")
 
     happened: list[Happened] = []
-    # Who lost its quorum loses the next round, too: Flower holds nodes that start anew to be away for a while.
-    rounds = len(faults) + 1 + (faults[-1] == "half of the silos gone")
-    trial = Trial(ground, seed, rounds, work / f"chaos-{seed}", kept)
+    trial = Trial(ground, seed, len(faults) + 1, work / f"chaos-{seed}", kept)
     try:
         with trial:
             for number, fault in enumerate(faults, start=1):
