@@ -285,7 +285,7 @@ def test_a_node_that_ends_at_once_is_tried_each_second_at_first_and_less_often_t
     assert 30 <= min(later[-3:]) <= max(later) <= 60
     assert pauses.after(None, 3.0) == 1.0, "the coordinator is away, or the node was ended"
     assert pauses.after(1, 3.0) == 1.0
-    assert pauses.after(1, 200.0) == 1.0
+    assert {pauses.after(1, 100.0) for _ in range(9)} == {1.0}, "it had worked"
 
 
 def test_a_new_member_is_in_no_plan_that_was_signed_before(folder: Path) -> None:

@@ -35,7 +35,7 @@ from common.versions import refuse_newer
 
 LOG = logging.getLogger("phenofed.node")
 LOOK_SECONDS = 1.0
-SOON_SECONDS, MOST_SECONDS = 120.0, 60.0
+AT_ONCE_SECONDS, SOON_SECONDS, MOST_SECONDS = 20.0, 120.0, 60.0
 _PROGRAM = "client.training.flower_node"
 
 
@@ -106,8 +106,8 @@ class Pauses:
     """How long to wait before the node is started again.
 
     Flower holds a killed node to be there for 50 seconds, and refuses its successor, which is tried each second.
-    One that ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less and less
-    often, each ``MOST_SECONDS`` at least.
+    One that has ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less often,
+    each ``MOST_SECONDS`` at least.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -116,7 +116,7 @@ class Pauses:
 
     def after(self, code: int | None, seconds: float) -> float:
         """Seconds to wait after a node that ran for ``seconds``; ``code``: None where it did not end by itself."""
-        if code is None or seconds >= SOON_SECONDS:
+        if code is None or seconds >= AT_ONCE_SECONDS:
             self._failing = 0.0
             self._backoff.reset()
             return LOOK_SECONDS

@@ -75,7 +75,8 @@ def _watch(run: LedRun, link: SuperLink, number: str, say: Say, watch: Watching)
         for summary in history[told:]:
             say(_words(summary, run.plan.training.rounds))
         told = len(history)
-        due = STATUS_SECONDS if told < run.plan.training.rounds else CHECKPOINT_SECONDS
+        going = link.runs and not watch.gave_up and told < run.plan.training.rounds
+        due = STATUS_SECONDS if going else CHECKPOINT_SECONDS
         if time.monotonic() - looked < due:
             continue
         status, reason = link.status(number)

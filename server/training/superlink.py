@@ -79,6 +79,11 @@ class SuperLink:
         settings = f"folder={json.dumps(str(self._run.path.resolve()))}"
         return str(self._flwr("run", "app", _CONNECTION, "--run-config", settings)["run-id"])
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process goes on."""
+        return self._process.poll() is None
+
     def status(self, number: str) -> tuple[str, str]:
         """(Flower's status of a run such as 'running' or 'finished:failed', its reason).
 

@@ -90,10 +90,6 @@ class Coordinator:
             None,
         )
 
-    def round_ended(self, number: int) -> float | None:
-        """When the checkpoint of that round was first seen."""
-        return next((when for when, rounds, _ in self.counted if rounds >= number), None)
-
     def hold(self, when: str) -> None:
         """Let the ServerApp stop "before" or "after" it renames its next checkpoint."""
         (self._hooks / "hold").write_text(when)

@@ -227,6 +227,7 @@ def _dishonest(trial: Trial, happened: Happened) -> None:
     before = man.did
     man.alter(kind, happened.round)
     happened.at, happened.silos, happened.note = time.monotonic(), (silo,), kind
+    happened.detects = True  # another node takes the place of the silo's own
     _wait_for_end(trial, happened)
     if man.did == before:
         happened.note += " (the node came back too late for it)"

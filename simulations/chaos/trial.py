@@ -169,14 +169,12 @@ def settle(trial: Trial, happened: Happened) -> None:
         happened.failed = happened.failed or "no round counted after it"
         return
     happened.recovery = counted - happened.at
-    ended = trial.coordinator.round_ended(happened.round)
-    if happened.detects and ended is not None:
-        # Until its messages are answered or given up, Flower does not say that a node is gone.
-        happened.waited = min(max(ended - happened.at, 0.0), FLOWER_SECONDS)
+    if happened.detects:
+        happened.waited = min(happened.recovery, FLOWER_SECONDS)
 
 
 FLOWER_SECONDS = 49.0
-"""After so long Flower 1.41 tells that a node is gone (measured)."""
+"""For so long Flower 1.41 holds a node that is gone to be there, and refuses its successor (measured)."""
 
 
 def since(moment: float) -> float:
