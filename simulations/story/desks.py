@@ -192,7 +192,8 @@ def _row(source: _Source, patient: Patient, photo: Photo, path: str, purposes: s
     places = [f"{value:.2f}" for point in source.landmarks(photo) for value in point]
     return {
         "photo": path,
-        "patient": patient.id,
+        # A bare number would stand in any file, and whether a patient is named somewhere could not be seen.
+        "patient": f"story-patient-{patient.id}",
         "syndrome": key,
         "syndrome_name": syndrome.name,
         "identifiers": ";".join(syndrome.identifiers),

@@ -290,7 +290,7 @@ def look_back(story: Story) -> None:
     names = holding.names_of_patients(stage.folder / "desks")
     places = [stage.folder / name for name in ("logs", "operator", "releases")]
     found = holding.files_that_name(names, places)
-    stage.check(f"none of {len(names)} patients and photos is named outside the hospitals", not found)
+    stage.check(f"none of {len(names)} patients is named outside the hospitals", not found)
     pixels = holding.files_with_crops([stage.folder / name for name in HOSPITALS], places)
     stage.check("no crop lies in what operator, coordinator or relay hold", not pixels)
     rows = [
