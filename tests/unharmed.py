@@ -48,7 +48,7 @@ def held_by(pid: int) -> Held:
 
 @contextmanager
 def bounded(
-    *pids: int, megabytes: int = 64, threads: int = 8, files: int = 16, after: float = 20.0
+    *pids: int, megabytes: int = 192, threads: int = 8, files: int = 16, after: float = 20.0
 ) -> Iterator[None]:
     """Fails unless memory, threads and open files of these processes (by default this one) are back in the end."""
     watched = pids or (os.getpid(),)
