@@ -105,6 +105,9 @@ class LocalServer:
         self._socket.close()
         self._path.unlink(missing_ok=True)
         end = time.monotonic() + GRACE
+        # Only when it takes in nobody any more is it known whom to wait for.
+        if self._thread is not threading.current_thread():
+            self._thread.join(GRACE)
         for thread in tuple(self._answering):
             thread.join(max(0.0, end - time.monotonic()))
 
