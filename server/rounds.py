@@ -36,6 +36,8 @@ MOST_DISCARDED_IN_A_ROW = 3
 POLL_SECONDS = 0.02
 NEWCOMER_SECONDS = 10.0
 """How long a round's beginning waits for who is new."""
+RETURN_SECONDS = 60.0
+"""How long a run that goes on waits for those who are away, once enough are there: they come in later."""
 QUORUM_SECONDS, ASK_SECONDS = 120.0, 2.0
 """How long a round waits for nodes that are away, after one that lacked its quorum; how often they are asked."""
 
@@ -65,7 +67,7 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
         raise RunError(f"{run.folder} holds run '{checkpoint.run}', not '{run.run}'", remedy="use another folder")
     attendance = Attendance(run)
     round_log.waiting(run.run, run.silos)
-    find_silos(grid, run, attendance)
+    find_silos(grid, run, attendance, begun=checkpoint.round > 0)
     while checkpoint.round < run.rounds:
         attendance.look_at_roster()
         if checkpoint.history and checkpoint.history[-1].discarded:
@@ -80,18 +82,26 @@ def run_rounds(grid: Grid, run: Coordination, *, on_round: OnRound = lambda chec
     return checkpoint
 
 
-def find_silos(grid: Grid, run: Coordination, attendance: Attendance) -> None:
+def find_silos(grid: Grid, run: Coordination, attendance: Attendance, *, begun: bool = False) -> None:
     """Wait for the run's silos, until all said something and enough of them take part.
 
     Whom a node serves is told by the silo's signed answer to a question that no other answer fits.
 
+    Args:
+        begun: rounds are done already, so that nobody but those who are needed is waited for until the deadline.
+
     Raises:
         TrainingError: fewer silos than the run asks for answer before the deadline, or two nodes claim one name.
     """
-    end = time.monotonic() + run.deadline_s
+    start = time.monotonic()
+    end = start + run.deadline_s
+    enough = min(end, start + RETURN_SECONDS) if begun else end
     attendance.look_at_roster()
-    while attendance.awaited and time.monotonic() < end:
-        _introduce(grid, run, attendance, seconds=end - time.monotonic())
+    while attendance.awaited:
+        left = (enough if len(attendance.nodes) >= attendance.least else end) - time.monotonic()
+        if left <= 0:
+            break
+        _introduce(grid, run, attendance, seconds=left)
         time.sleep(POLL_SECONDS)
     attendance.begin()
 

@@ -65,9 +65,8 @@ def led(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Led]:
     approvals = [approve(folder, name, signed) for name in NAMES]
     run = begin_run(folder / "operator" / "relay", signed, approvals, backbone=THIN, parent=None)
     port = free_port()
-    with superlink(run, f"127.0.0.1:{port}") as link:
-        text = run.approvals[NAMES[0]].node_key
-        link.register({NAMES[0]: text})
+    text = run.approvals[NAMES[0]].node_key
+    with superlink(run, f"127.0.0.1:{port}", nodes={NAMES[0]: text}) as link:
         known = load_ssh_public_key(text.encode())
         assert isinstance(known, ec.EllipticCurvePublicKey)
         yield Led(run, link, port, public_key_to_bytes(known), folder / NAMES[0] / "node" / "node.key")

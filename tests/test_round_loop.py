@@ -156,6 +156,28 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert all(np.array_equal(whole.parameters[path], resumed.parameters[path]) for path in INITIAL)
 
 
+def test_a_run_that_goes_on_does_not_wait_a_whole_deadline_for_one_who_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.rounds.RETURN_SECONDS", 0.2)
+    monkeypatch.setattr("server.rounds.NEWCOMER_SECONDS", 0.0)
+    silos = {name: FakeSilo(name) for name in ("a", "b", "c")}
+
+    class WithoutC(InlineGrid):
+        def get_node_ids(self) -> list[int]:
+            return list(super().get_node_ids())[:-1]
+
+    def stop(checkpoint: Checkpoint) -> None:
+        raise InterruptedError
+
+    grid = WithoutC(client.app.build(lambda context: silos[str(context.node_config["silo"])]), tuple(silos))
+    with pytest.raises(InterruptedError):
+        run_rounds(grid, coordination(tmp_path, deadline_s=0.3), on_round=stop)
+    last = run_rounds(grid, coordination(tmp_path, deadline_s=3600.0))
+    assert [sorted(summary.losses) for summary in last.history] == [["a", "b"]] * 3
+    assert silos["c"].asked == []
+
+
 def test_a_checkpoint_that_was_altered_or_is_anothers_is_refused(tmp_path: Path) -> None:
     silos = {name: FakeSilo(name) for name in ("a", "b", "c")}
     lead(coordination(tmp_path), silos)

@@ -2,6 +2,9 @@
 
 Over a certificate that it cannot verify, Flower 1.41 ends its main thread and nothing else: a thread of its local
 HTTP server keeps the process, which looks alive and serves nobody. Whoever started it would wait for ever.
+
+And while the coordinator is away Flower doubles its pauses, up to 20 seconds, and the node sleeps on when
+the coordinator has long been back. It asks each 3 seconds while all is well; it may as well do so here.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ import os
 import sys
 import traceback
 
-INTERRUPTED = 130
+INTERRUPTED, MOST_SECONDS = 130, 3
 
 
 def main() -> None:
     """Run the SuperNode with this process's arguments; the process ends with it."""
+    from flwr.supercore.retry import http_retry
     from flwr.supernode.cli import flower_supernode
 
+    http_retry.MAX_RETRY_DELAY = MOST_SECONDS  # type: ignore[attr-defined]
     code = 1
     try:
         flower_supernode()

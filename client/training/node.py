@@ -105,9 +105,8 @@ def serve(folder: Path, stop: threading.Event) -> None:
 class Pauses:
     """How long to wait before the node is started again.
 
-    Flower holds a killed node to be there for 50 seconds, and refuses its successor, which is tried each second.
-    One that has ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less often,
-    each ``MOST_SECONDS`` at least.
+    One that has ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less often, each
+    ``MOST_SECONDS`` at least; before that, each second.
     """
 
     def __init__(self, rng: random.Random) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 from pydantic import Field, ValidationError
 
 from common.config import Settings
@@ -80,7 +80,8 @@ def read_approval(content: bytes, plan: RunPlan, roster: Roster) -> Approval:
             f"the approval was not signed by {body.silo} as the roster lists it",
             remedy="ask the hospital for it again",
         )
-    return Approval(body.silo, body.node_key)
+    # Without its comment: by that one key could stand for two silos.
+    return Approval(body.silo, key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
 
 
 def approvals_of(contents: Iterable[bytes], plan: RunPlan, roster: Roster) -> dict[str, Approval]:

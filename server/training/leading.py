@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.children import end_former, tool
 from common.consortium.fields import split_address
 from common.errors import ConfigError, FlowerError, TrainingError
 from server.checkpoints import RoundSummary
 from server.training.led_run import LedRun
 from server.training.run_state import leading_alone
-from server.training.superlink import SuperLink, superlink
+from server.training.superlink import SuperLink, end_left, superlink
 from server.training.watching import Echo, Watching, watching
 
 CHECKPOINT_SECONDS, STATUS_SECONDS = 0.5, 5.0
@@ -37,11 +36,11 @@ def lead(
     port = run.relay.training_metrics_port if metrics_port is None else metrics_port
     with leading_alone(run.path), watching(run, listen, metrics_port=port, echo=echo) as watch:
         # A killed coordinator leaves it behind, perhaps with a ServerApp that still writes checkpoints.
-        end_former(run.path / "flower" / "superlink.pid", tool("flower-superlink"))
+        end_left(run.path)
         if run.checkpoint().round < run.plan.training.rounds:
-            with superlink(run, listen) as link:
+            nodes = {silo: approval.node_key for silo, approval in run.approvals.items()}
+            with superlink(run, listen, nodes=nodes) as link:
                 watch.tell("superlink.started", f"the SuperLink listens at {listen}")
-                link.register({silo: approval.node_key for silo, approval in run.approvals.items()})
                 say(f"run {run.plan.run} waits at {listen} for {', '.join(sorted(run.approvals))}")
                 _watch(run, link, link.start_run(), say, watch)
             watch.tell("superlink.ended", "the SuperLink is ended")

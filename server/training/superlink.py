@@ -1,7 +1,7 @@
 """Flower's SuperLink for one run, as a process: TLS, node authentication, and only the nodes that silos approved.
 
-It begins empty at each start and ends with the run: what lasts is the run's checkpoint, so nothing of a killed one
-is needed again. The app that it hands to nodes holds no code; they run what they have installed.
+It begins anew at each start, knowing those nodes and nothing else, and ends with the run: what lasts is the run's
+checkpoint. The app that it hands to nodes holds no code; they run what they have installed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.children import child, clean_environment, tool
+from common.children import child, clean_environment, end_former, tool
 from common.consortium import certificates
 from common.consortium.fields import split_address
 from common.errors import FlowerError, TrainingError
@@ -24,7 +24,7 @@ from common.storage import write_bytes, write_text
 from server.training.led_run import LedRun
 
 START_SECONDS, COMMAND_SECONDS = 60.0, 60.0
-_CONNECTION = "run"
+_CONNECTION, _PROGRAM = "run", "server.training.flower_superlink"
 
 _APP = """\
 [project]
@@ -46,33 +46,12 @@ provider = "consortium"
 folder = ""
 """
 
-_EACH = """\
-import contextlib, json, sys
-from importlib.metadata import entry_points
-(script,) = entry_points(group="console_scripts", name="flwr")
-flwr = script.load()
-for arguments in json.load(sys.stdin):
-    sys.argv = ["flwr", *arguments]
-    with contextlib.suppress(SystemExit):
-        flwr()
-"""
-"""``flwr`` for each list of arguments on standard input, one after the other."""
-
 
 class SuperLink:
     """One that runs, as ``superlink`` starts it."""
 
     def __init__(self, run: LedRun, process: subprocess.Popen[bytes]) -> None:
         self._run, self._process = run, process
-
-    def register(self, node_keys: Mapping[str, str]) -> None:
-        """Admit the silos' nodes, by silo. One process for all: each would take seconds only to start."""
-        commands = []
-        for silo, node_key in sorted(node_keys.items()):
-            path = self._run.path / "flower" / "nodes" / f"{silo}.pub"
-            write_text(path, node_key + "\n")
-            commands.append(["supernode", "register", str(path), _CONNECTION, "--name", silo])
-        self._flwr_each(commands)
 
     def start_run(self) -> str:
         """Start the ServerApp; gives Flower's number of the run."""
@@ -94,49 +73,49 @@ class SuperLink:
         return str(found["status"]), str(found.get("status-details") or "")
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
-        (answer,) = self._flwr_each([list(arguments)])
-        return answer
-
-    def _flwr_each(self, commands: Sequence[list[str]]) -> list[dict[str, Any]]:
-        """What ``flwr`` answers to each command.
+        """What ``flwr`` answers to a command.
 
         Raises:
             FlowerError: the SuperLink ended, or does not answer.
-            TrainingError: it refused one of them.
+            TrainingError: it refused.
         """
-        name = commands[0][0]
+        log = self._run.path / "flower" / "superlink.log"
         if self._process.poll() is not None:
             raise FlowerError(
                 f"the SuperLink ended (exit code {self._process.returncode})",
-                remedy=f"read {self._run.path / 'flower' / 'superlink.log'}, then phenofed coordinator resume",
+                remedy=f"read {log}, then phenofed coordinator resume",
             )
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _EACH],
-                input=json.dumps([[*arguments, "--format", "json"] for arguments in commands]),
+                [tool("flwr"), *arguments, "--format", "json"],
                 env=_environment(self._run),
                 cwd=self._run.path / "flower",
                 capture_output=True,
                 text=True,
                 timeout=COMMAND_SECONDS,
             )
-            answers = _documents(done.stdout)
-            if len(answers) != len(commands):
-                raise ValueError("an answer is missing")
+            answer = dict(json.loads(done.stdout))
         except (subprocess.TimeoutExpired, ValueError) as error:
-            raise FlowerError(f"the SuperLink does not answer 'flwr {name}'", remedy="resume") from error
-        for answer in answers:
-            if not answer.get("success"):
-                raise TrainingError(
-                    f"the SuperLink refused 'flwr {name}' ({str(answer.get('error-message'))[:200]})",
-                    remedy=f"read {self._run.path / 'flower' / 'superlink.log'}",
-                )
-        return answers
+            raise FlowerError(f"the SuperLink does not answer 'flwr {arguments[0]}'", remedy="resume") from error
+        if not answer.get("success"):
+            raise TrainingError(
+                f"the SuperLink refused 'flwr {arguments[0]}' ({str(answer.get('error-message'))[:200]})",
+                remedy=f"read {log}",
+            )
+        return answer
+
+
+def end_left(path: Path) -> None:
+    """End what a killed coordinator left behind in a run's folder: SuperLink and ServerApp."""
+    end_former(path / "flower" / "superlink.pid", _PROGRAM)
 
 
 @contextmanager
-def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
+def superlink(run: LedRun, listen: str, *, nodes: Mapping[str, str]) -> Iterator[SuperLink]:
     """A SuperLink at ``listen`` (HOST:PORT) for the run, ended with everything that it started.
+
+    Args:
+        nodes: public keys of the nodes that it admits, by silo.
 
     Raises:
         FlowerError: the port is taken, or it does not start.
@@ -150,8 +129,9 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
         f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\n'
         f'address = "{listen}"\nroot-certificates = {json.dumps(str(authority.resolve()))}\n',
     )
+    write_text(folder / "nodes.json", json.dumps(dict(sorted(nodes.items())), indent=1) + "\n")
     command = [
-        tool("flower-superlink"),
+        *(sys.executable, "-P", "-m", _PROGRAM, "nodes.json"),
         *("--ssl-certfile", str(certificate.resolve())),
         *("--ssl-keyfile", str(key.resolve())),
         *("--ssl-ca-certfile", str(authority.resolve())),
@@ -159,19 +139,11 @@ def superlink(run: LedRun, listen: str) -> Iterator[SuperLink]:
         *("--host", host, "--port", str(port)),
         "--disable-runtime-dependency-installation",
     ]
-    with child(command, folder=folder, name="superlink", environment=_environment(run)) as process:
+    with child(
+        command, folder=folder, name="superlink", environment=_environment(run), program=_PROGRAM
+    ) as process:
         _wait_until_it_listens(process, host, port, folder / "superlink.log")
         yield SuperLink(run, process)
-
-
-def _documents(text: str) -> list[dict[str, Any]]:
-    """The JSON objects that stand one after the other in ``text``."""
-    decoder, found, text = json.JSONDecoder(), [], text.strip()
-    while text:
-        document, end = decoder.raw_decode(text)
-        found.append(document)
-        text = text[end:].strip()
-    return found
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:

@@ -159,7 +159,7 @@ class Coordinator:
     def _superlink(self) -> int | None:
         try:
             pid = int((self.run / "flower" / "superlink.pid").read_text())
-            return pid if b"flower-superlink" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
+            return pid if b"flower_superlink" in Path(f"/proc/{pid}/cmdline").read_bytes() else None
         except (OSError, ValueError):
             return None
 

@@ -63,7 +63,6 @@ def _half_gone(trial: Trial, happened: Happened) -> None:
 
 def _killed(trial: Trial, happened: Happened, silos: tuple[str, ...], what: str) -> None:
     happened.at, happened.silos, happened.note = time.monotonic(), silos, what
-    happened.detects = True
     for silo in silos:
         trial.ground.kill(silo, agent="agent" in what, node="node" in what)
     # A service manager starts them again at once.
@@ -200,7 +199,7 @@ def _damaged(trial: Trial, happened: Happened) -> None:
     trial.ground.fronts[silo].tap = damage
     try:
         trial.wait(damage.reached.is_set, f"{silo} uploads nothing")
-        happened.at, happened.silos, happened.detects = time.monotonic(), (silo,), True
+        happened.at, happened.silos = time.monotonic(), (silo,)
         happened.note = "a bit flipped" if damage.flips else "cut short"
         _wait_for_end(trial, happened)
     finally:
@@ -227,7 +226,6 @@ def _dishonest(trial: Trial, happened: Happened) -> None:
     before = man.did
     man.alter(kind, happened.round)
     happened.at, happened.silos, happened.note = time.monotonic(), (silo,), kind
-    happened.detects = True  # another node takes the place of the silo's own
     _wait_for_end(trial, happened)
     if man.did == before:
         happened.note += " (the node came back too late for it)"

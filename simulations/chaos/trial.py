@@ -29,7 +29,8 @@ class Happened:
     Attributes:
         at: (``time.monotonic``) when it happened.
         least: the round whose checkpoint, at the earliest, shows that it is overcome.
-        waited: seconds of ``recovery`` in which Flower did not know yet that a node was gone.
+        detects: whether a node was cut off, which Flower has to notice by itself.
+        waited: seconds of ``recovery`` in which Flower did not know it yet.
         recovery: seconds until the next round that counted.
         note: what else there is to say, in a few words.
     """
@@ -174,7 +175,7 @@ def settle(trial: Trial, happened: Happened) -> None:
 
 
 FLOWER_SECONDS = 49.0
-"""For so long Flower 1.41 holds a node that is gone to be there, and refuses its successor (measured)."""
+"""For so long Flower 1.41 holds a node that is cut off to be there (measured)."""
 
 
 def since(moment: float) -> float:
