@@ -23,7 +23,13 @@ ONLY_IN = {
     "opacus": ("common/privacy/",),
     "grpc": ("server/relay/", "client/relay/"),
     "flwr": (
-        *("client/app.py", "client/training/flower_node.py", "server/app.py", "server/rounds.py"),
+        *(
+            "client/app.py",
+            "client/training/flower_node.py",
+            "server/training/flower_superlink.py",
+            "server/app.py",
+            "server/rounds.py",
+        ),
         *("simulations/engines/", "common/records.py"),
     ),
 }

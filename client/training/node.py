@@ -105,8 +105,8 @@ def serve(folder: Path, stop: threading.Event) -> None:
 class Pauses:
     """How long to wait before the node is started again.
 
-    One that has ended at once for ``SOON_SECONDS``, as over a certificate that is not valid, is tried less often, each
-    ``MOST_SECONDS`` at least; before that, each second.
+    At first each second; one that has ended at once for ``SOON_SECONDS``, as over a certificate that is not valid,
+    less often, each ``MOST_SECONDS`` at least.
     """
 
     def __init__(self, rng: random.Random) -> None:
