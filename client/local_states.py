@@ -39,9 +39,17 @@ class LocalStates:
         Raises:
             TrainingError: no name for a run, or a damaged file.
         """
-        known, made_from, state = self._newest.pop(run, (-1, b"", None))
-        if state is not None and known < round and made_from == data:
-            return state
+        known, made_from, newest = self._newest.pop(run, (-1, b"", None))
+        if newest is None or made_from != data or newest.seed != seed:
+            return self._from_disk(run, round, seed=seed, data=data)
+        if known < round:
+            return newest
+        # The round is trained again, as after a restart of the coordinator. What the frozen part gave is the same.
+        state = self._from_disk(run, round, seed=seed, data=data)
+        state.views, state.parts = newest.views, newest.parts
+        return state
+
+    def _from_disk(self, run: str, round: int, *, seed: int, data: bytes) -> LocalState:
         kept = [number for number in self._rounds(run) if number < round]
         if not kept:
             return LocalState(seed)

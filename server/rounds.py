@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from common.errors import RunError, TrainingError
@@ -27,7 +28,7 @@ from common.records import (
 from server import checkpoints, round_log
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
-from server.aggregation.reasons import REFUSED_BY_SILO
+from server.aggregation.reasons import GONE, REFUSED_BY_SILO, RESTARTED
 from server.attendance import Attendance
 from server.checkpoints import Checkpoint, RoundSummary
 from server.fetching import fetched
@@ -279,7 +280,8 @@ def _description(reply: Message) -> SiloDescription | Refusal | None:
 def _update(reply: Message) -> Update | str:
     """The update, or why there is none."""
     if reply.has_error():
-        return f"its client failed ({str(reply.error.reason)[:200]})"
+        plain = {ErrorCode.NODE_UNAVAILABLE: GONE, ErrorCode.MESSAGE_UNAVAILABLE: RESTARTED}
+        return plain.get(reply.error.code, f"its client failed ({str(reply.error.reason)[:200]})")
     try:
         answer = Update.from_record(reply.content)
     except TrainingError as error:

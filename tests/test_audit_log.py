@@ -17,14 +17,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.audit.answering import audited, audited_peers, training_note
+from client.audit.answering import (
+    MINUTE_SECONDS,
+    MORE_REFUSED,
+    MOST_REFUSED,
+    audited,
+    audited_peers,
+    training_note,
+)
 from client.audit.entry import AGENT, MOST_BYTES, Entry, member, read_entry, user
 from client.audit.files import lines, log_files
 from client.audit.log import AuditLog
 from client.audit.verifying import Verdict, verify
 from client.local.door import Request
 from common.consortium.identity import Member
-from common.errors import AgentError, DisclosureError, PhotoError, RunError
+from common.errors import AgentError, DisclosureError, EncryptionError, PhotoError, RunError
 
 CLINIC = Member("clinic-a")
 NOW = datetime.datetime(2026, 6, 1, 8, 15, 30, tzinfo=datetime.UTC)
@@ -298,6 +305,35 @@ def test_other_hospitals_leave_a_line_with_their_name_and_topic(tmp_path: Path) 
         ("query", "refused", "policy, budget or consent"),
         ("unknown", "done", ""),
     ]
+
+
+def test_refusals_without_end_do_not_fill_the_disk(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def handle(sender: str, topic: str, body: bytes) -> bytes:
+        if body:
+            raise EncryptionError("not signed", remedy="sign it")
+        return b"answer"
+
+    peers = audited_peers(opened(tmp_path / "audit"), handle, clock=lambda: now[0])
+    for number in range(1000):
+        with pytest.raises(EncryptionError):
+            peers("clinic-b", f"topic{number}", b"nonsense")
+    assert peers("clinic-b", "query", b"") == b"answer"
+    now[0] = MINUTE_SECONDS
+    assert peers("clinic-c", "query", b"") == b"answer"
+    with pytest.raises(EncryptionError):
+        peers("clinic-b", "query", b"nonsense")
+    found = [read_entry(line) for line, _ in lines(log_files(tmp_path / "audit")[0][1])]
+    assert [entry.outcome for entry in found] == [
+        *["refused"] * MOST_REFUSED,
+        "done",
+        "refused",
+        "done",
+        "refused",
+    ]
+    told = found[MOST_REFUSED + 1]
+    assert (told.who, told.facts, told.reason) == ("relay", {"refused": 1000 - MOST_REFUSED}, MORE_REFUSED)
 
 
 def test_what_cannot_be_written_down_is_not_answered(tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ def test_a_process_that_is_another_by_now_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_none_ends_nobody(tmp_path: Path) -> None:
-    for content in ("", "x", "-1", "99999999999"):
-        (tmp_path / "child.pid").write_text(content)
-        end_former(tmp_path / "child.pid", sys.executable)
-    end_former(tmp_path / "missing.pid", sys.executable)
+    with former(tmp_path) as (process, port):
+        for content in ("", "x", "-1", "0", "99999999999"):
+            (tmp_path / "child.pid").write_text(content)
+            end_former(tmp_path / "child.pid", sys.executable)
+        end_former(tmp_path / "missing.pid", sys.executable)
+        assert process.poll() is None
+        assert answers(port)

@@ -226,21 +226,24 @@ def test_a_process_that_leads_is_seen_and_one_that_was_killed_is_told_from_it(ru
 
 
 def test_asking_how_a_run_stands_keeps_nobody_from_leading_it(run: LedRun) -> None:
-    stop = threading.Event()
+    stop, asked, led = threading.Event(), 0, 0
 
     def ask() -> None:
+        nonlocal asked
         while not stop.is_set():
             standing_of(run.path)
+            asked += 1
 
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        for _ in range(20):
+        while led < 20 or asked < 20:
             with leading_alone(run.path):
-                pass
+                led += 1
     finally:
         stop.set()
         asking.join()
+    assert led >= 20
 
 
 def test_a_round_that_takes_too_long_is_no_health(run: LedRun) -> None:
@@ -323,6 +326,7 @@ def _record(silo: str) -> logging.LogRecord:
 
 def test_a_disk_that_refuses_costs_lines_and_no_round(tmp_path: Path) -> None:
     RunLog(tmp_path / "nowhere").emit(_record("a"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_sentence_has_one_of_the_fixed_words() -> None:

@@ -141,7 +141,8 @@ class TestAtRest:
         monkeypatch.setattr(scheme, "_save", lambda item: pytest.fail("saved to a file"))
         monkeypatch.setattr(scheme, "_load", lambda item, stream: pytest.fail("loaded from a file"))
         secret = scheme._secret_keys(sealapi.KeyGenerator(scheme._context).secret_key())
-        scheme.load_secret(scheme.save_secret(secret, lambda content: content))
+        saved = scheme.save_secret(secret, lambda content: content)
+        assert scheme.save_secret(scheme.load_secret(saved), lambda content: content) == saved
 
     def test_sealing_twice_gives_different_bytes(self):
         assert seal_secret(b"key", WRAP, KEY_ID) != seal_secret(b"key", WRAP, KEY_ID)

@@ -135,9 +135,9 @@ def test_a_members_garbage_below_grpc_ends_its_own_connection_alone(relayed: Rel
     hostile, tls = Hostile(5), relayed.authority.silo("c")
     secured = context(tls, tls.authority)
     with relayed.unharmed(), ThreadPoolExecutor(8) as pool:
-        list(
-            pool.map(lambda content: told(relayed, content, secured), [http2(hostile) for _ in range(count(400))])
-        )
+        sent = [http2(hostile) for _ in range(count(400))]
+        answers = list(pool.map(lambda content: told(relayed, content, secured), sent))
+    assert any(answers), "none of it came as far as HTTP/2"
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 
 import client.app
 from common.errors import RunError, TrainingError
@@ -16,9 +18,10 @@ from common.records import Question, Refusal, SiloDescription, TrainRequest, Upd
 from server import checkpoints
 from server.aggregation.gate import refusal
 from server.aggregation.means import weighted_mean
+from server.aggregation.reasons import GONE, RESTARTED, reason_of
 from server.checkpoints import Checkpoint
 from server.rounds import run_rounds
-from simulations.engines.inline import InlineGrid, run_inline
+from simulations.engines.inline import FIRST_NODE, InlineGrid, run_inline
 
 INITIAL = {"a.weight": np.zeros((2, 3), np.float32), "b": np.ones(2, np.float32)}
 
@@ -234,6 +237,28 @@ def test_a_silo_that_comes_later_or_fails_at_first_takes_part_from_then_on(
     last = run_rounds(grid, coordination(tmp_path, deadline_s=0.3))
     assert [sorted(summary.losses) for summary in last.history] == [["a", "b"], ["a", "b", "c"], ["a", "b", "c"]]
     assert last.history[0].excluded == {"c": "not connected"}
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(ErrorCode.NODE_UNAVAILABLE, GONE), (ErrorCode.MESSAGE_UNAVAILABLE, RESTARTED)]
+)
+def test_who_goes_away_in_a_round_is_named_with_the_reason(tmp_path: Path, code: int, told: str) -> None:
+    class Losing(InlineGrid):
+        """What its last node was asked to train is lost."""
+
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            for number in message_ids:
+                asked = self._waiting[number]
+                if asked.metadata.message_type == "train.round" and asked.metadata.dst_node_id == FIRST_NODE + 2:
+                    yield Message(Error(code, "in Flower's words"), reply_to=self._waiting.pop(number))
+                else:
+                    yield from super().pull_messages([number])
+
+    silos = {name: FakeSilo(name) for name in ("a", "b", "c")}
+    grid = Losing(client.app.build(lambda context: silos[str(context.node_config["silo"])]), tuple(silos))
+    last = run_rounds(grid, coordination(tmp_path))
+    assert [summary.excluded for summary in last.history] == [{"c": told}] * 3
+    assert reason_of(told).value == {GONE: "not_connected", RESTARTED: "restarted"}[told]
 
 
 def test_after_a_round_without_its_quorum_the_next_waits_until_enough_silos_answer(

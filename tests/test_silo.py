@@ -16,6 +16,7 @@ from client.silo import Silo
 from common.cohort import store
 from common.cohort.schema import Consent, Purpose
 from common.errors import PhenofedError
+from common.learning import inputs
 from common.learning.assembly import ModelPool
 from common.records import Refusal, TrainRequest, Update, digest
 from simulations import synthetic
@@ -115,6 +116,23 @@ def test_a_silo_that_was_restarted_goes_on_to_the_same_bits(
     assert isinstance(second, Update)
     assert isinstance(restarted, Update)
     assert digest(second.delta) == digest(restarted.delta)
+
+
+def test_a_round_that_is_trained_again_gives_the_same_bits_and_runs_the_frozen_part_no_second_time(
+    workspace: Path, pool: ModelPool, tiny: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = tiny.training.model_copy(update={"cached_views": 2, "trainable_fraction": 0.0})
+    cached = tiny.model_copy(update={"training": plan})
+    asked: list[object] = []
+    views = inputs._views
+    monkeypatch.setattr(inputs, "_views", lambda *given: asked.append(given) or views(*given))
+    silo = opened(workspace, pool)
+    silo.train(request_for(cached, pool, 1))
+    first, second = (silo.train(request_for(cached, pool, 2)) for _ in range(2))
+    assert isinstance(first, Update)
+    assert isinstance(second, Update)
+    assert digest(first.delta) == digest(second.delta)
+    assert len(asked) == 1
 
 
 def test_class_rows_stay_in_the_workspace_for_its_owner_alone(

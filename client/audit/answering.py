@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from client.audit.entry import AGENT, Entry, Outcome, is_fact, member, reason_of, user
+from client.audit.entry import AGENT, RELAY, Entry, Outcome, is_fact, member, reason_of, user
 from client.audit.log import AuditLog
 from client.local.door import Request
 from client.workspace.policy import InvalidPolicy
@@ -19,6 +21,9 @@ LOG = logging.getLogger("phenofed.training")
 NO_GROUP = "not the owner and in no group of the policy"
 LOOKS = frozenset({"status", "budget", "discover.remaining"})
 """What only shows how the agent stands, and is asked again and again."""
+
+MOST_REFUSED, MINUTE_SECONDS = 60, 60.0
+MORE_REFUSED = "more messages than a minute has lines for"
 
 _TOPIC = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
@@ -42,14 +47,45 @@ def audited(log: AuditLog, handle: Local) -> Local:
     return handled
 
 
-def audited_peers(log: AuditLog, handle: FromPeers) -> FromPeers:
-    """``handle`` for messages from other hospitals, with a line that names hospital and topic."""
+def audited_peers(log: AuditLog, handle: FromPeers, *, clock: Callable[[], float] = time.monotonic) -> FromPeers:
+    """``handle`` for messages from other hospitals, with a line that names hospital and topic.
+
+    Of those that are refused in one minute the first ``MOST_REFUSED`` have a line each, and the others one
+    together: whoever sends nonsense without end, the relay too, must not fill the hospital's disk.
+    """
+    refused = _Refused(log, clock)
 
     def handled(sender: str, topic: str, body: bytes) -> bytes:
         note = partial(log.record, "answer", member(sender), topic=_known(topic))
-        return _written(note, lambda: handle(sender, topic, body))
+        refused.told()
+        return _written(note, lambda: handle(sender, topic, body), unless=refused.one_too_many)
 
     return handled
+
+
+class _Refused:
+    """Counts the messages that were refused in this minute."""
+
+    def __init__(self, log: AuditLog, clock: Callable[[], float]) -> None:
+        self._log, self._clock = log, clock
+        self._lock = threading.Lock()
+        self._began, self._number = clock(), 0
+
+    def one_too_many(self) -> bool:
+        """Whether the minute's lines are used up."""
+        with self._lock:
+            self._number += 1
+            return self._number > MOST_REFUSED
+
+    def told(self) -> None:
+        """Write down how many had no line in a minute that is over."""
+        with self._lock:
+            if self._clock() - self._began < MINUTE_SECONDS:
+                return
+            more = self._number - MOST_REFUSED
+            self._began, self._number = self._clock(), 0
+        if more > 0:
+            self._log.record("answer", RELAY, outcome="refused", reason=MORE_REFUSED, refused=more)
 
 
 def turned_away(log: AuditLog) -> Callable[[str], None]:
@@ -91,12 +127,16 @@ def training_note(log: AuditLog) -> Callable[[str, Mapping[str, Any]], None]:
     return noted
 
 
-def _written(note: Callable[..., Entry], work: Callable[[], Result]) -> Result:
+def _written(
+    note: Callable[..., Entry], work: Callable[[], Result], *, unless: Callable[[], bool] = lambda: False
+) -> Result:
+    """What ``work`` gives, with a line; one of what was refused only where ``unless`` does not hold."""
     try:
         result = work()
     except Exception as error:
         outcome: Outcome = "refused" if isinstance(error, PhenofedError) else "failed"
-        note(outcome=outcome, reason=reason_of(error))
+        if not unless():
+            note(outcome=outcome, reason=reason_of(error))
         raise
     note()
     return result

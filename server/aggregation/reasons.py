@@ -11,6 +11,8 @@ from enum import StrEnum
 REFUSED_BY_SILO = "refused by the hospital: "
 OTHER_RELEASE = "its release does not fit: "
 REVOKED = "revoked: the roster lists it no more"
+GONE = "not connected any more"
+RESTARTED = "its node was started again while the round ran"
 
 
 class Reason(StrEnum):
@@ -18,6 +20,7 @@ class Reason(StrEnum):
 
     LATE = "late"
     NOT_CONNECTED = "not_connected"
+    RESTARTED = "restarted"
     REVOKED = "revoked"
     VERSION = "version"
     FAILED = "failed"
@@ -34,6 +37,7 @@ class Reason(StrEnum):
 _BEGINNINGS = (
     ("no reply within", Reason.LATE),
     ("not connected", Reason.NOT_CONNECTED),
+    (RESTARTED, Reason.RESTARTED),
     (REVOKED, Reason.REVOKED),
     (OTHER_RELEASE, Reason.VERSION),
     ("it answers in version", Reason.VERSION),
