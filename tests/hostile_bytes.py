@@ -38,7 +38,10 @@ class Hostile:
         return self.rng.randbytes(self.rng.randrange(most))
 
     def damaged(self, content: bytes, *, times: int = 3) -> bytes:
-        """Bits, lengths and places of ``content`` changed, parts of it gone, twice, or in another order."""
+        """Bits, lengths and places of ``content`` changed, parts of it gone, twice, or in another order.
+
+        Never ``content`` itself: what was asked before may be asked again.
+        """
         raw = bytearray(content)
         for _ in range(self.rng.randint(1, times)):
             place = self.rng.randrange(len(raw) + 1)
@@ -60,7 +63,7 @@ class Hostile:
                 raw[place : place + 8] = struct.pack(">Q", self.rng.choice(LENGTHS))
             else:
                 raw = raw[place:] + raw[:place]
-        return bytes(raw)
+        return bytes(raw) if raw != content else content + b"\0"
 
     def value(self, value: Any, *, deep: int = 0) -> Any:
         """``value`` with one place in it changed: another type, a wild number, an unknown key, a part gone."""

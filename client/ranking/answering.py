@@ -138,7 +138,7 @@ class Answering:
             return False
 
     def _answer(self, card: Card, body: bytes) -> bytes:
-        epoch_id, envelope = body[:_EPOCH_ID].decode(errors="replace").strip(), body[_EPOCH_ID:]
+        epoch_id, envelope = body[:_EPOCH_ID].decode(errors="replace").rstrip(" "), body[_EPOCH_ID:]
         opened = self._epochs.live(epoch_id)
         if opened is None:
             raise AgentError(
