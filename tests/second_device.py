@@ -86,7 +86,7 @@ def pretended_gpu() -> Iterator[set[str]]:
             _lazy_init=lambda: None,
         ),
         # A build with CUDA would ask the driver, which is not there, about graphs that it may be recording.
-        mock.patch.object(torch.accelerator, "current_accelerator", lambda check_available=False: None),
+        mock.patch.object(torch.accelerator, "current_accelerator", return_value=None),
         mode,
     ):
         yield mode.on_gpu
