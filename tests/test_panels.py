@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.consortium.isolation import Span
-from common.consortium.panels import Arrangement, Groups, arrange, divide, isolated
+from common.consortium.groups import Arrangement, Groups, arrange
+from common.consortium.isolation import Span, isolated
+from common.consortium.panels import divide
 from common.errors import DisclosureError
 from tests.gallery_epochs import NEXT_RELEASE, names, opened
 

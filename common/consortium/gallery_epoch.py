@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.consortium.groups import SMALLEST_GROUP, Arrangement, Groups, arrange
 from common.consortium.identity import Card
 from common.consortium.isolation import THREE, Span
-from common.consortium.panels import SMALLEST_GROUP, Arrangement, Groups, arrange
 from common.errors import DisclosureError, EncryptionError
 
 MAX_SILOS = 256
